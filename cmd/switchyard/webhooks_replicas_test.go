@@ -146,9 +146,19 @@ func TestWebhooks_TwoReplicas_TakeOverFromEachOther(t *testing.T) {
 		h.awaitAll(l, 1)
 		require.Len(t, h.receiver.tried(l.path), 21, "each event is delivered once")
 	}
+	h.raceCreations()
 	h.pauseOwner(0)
 	h.killOwner(0)
 	h.receiver.requireVerified(t)
+}
+
+// raceCreations creates more webhooks at once than a session may have.
+func (h *hookReplicas) raceCreations() {
+	l := h.lines[0]
+	tally, _ := atOnce(h.t, 20, func(i int) (answer, error) {
+		return h.through(i%2, l).call("POST", l.testSession.path("/webhooks"), obj{"url": h.receiver.URL, "isActive": false})
+	})
+	require.Equal(h.t, map[string]int{"201 ": 4, "409 INVALID_STATE": 16}, tally)
 }
 
 // pauseOwner pauses a replica during an attempt until the other one has taken over. The replica resumes and

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -125,6 +126,79 @@ func requireHeldUp(t *testing.T, c *testSession, webhookID string, tried []hookA
 		}
 	}
 	require.Equal(t, c.recorded("message.sent")[0], tried[0].position, "it begins with the first event")
+}
+
+func TestRace_WebhookCreations_RespectLimit(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	c := s.registerTier("PRO").create("Line")
+	tally, _ := atOnce(t, 20, func(i int) (answer, error) {
+		return c.call("POST", c.path("/webhooks"), obj{"url": fmt.Sprint("https://hooks.example.com/", i)})
+	})
+	require.Equal(t, map[string]int{"201 ": 5, "409 INVALID_STATE": 15}, tally)
+	require.Len(t, c.get(c.path("/webhooks")).list("data.webhooks"), 5)
+}
+
+// More webhooks hang than there are attempts at once. They have failed before, so they share half of these.
+func TestWebhooks_ManyHang_OthersAreNotDelayed(t *testing.T) {
+	t.Parallel()
+	r := receiveHooks(t, 0)
+	s := serve(t, "--rate-limits", "off", "--allow-private-webhooks", "--webhook-parallel", "4", "--webhook-timeout", "1m", "--webhook-retry", "10ms,10ms")
+	n := newNode(s, "Node")
+	bad, good := s.registerTier("PRO").create("Bad"), s.registerTier("PRO").create("Good")
+	bad.link(n)
+	good.link(n)
+	var gates []*hookGate
+	for i := range 5 {
+		path := fmt.Sprint("/hang", i)
+		gates = append(gates, r.hold(t, path, true))
+		bad.hook(r, path, "message.sent")
+	}
+	good.hook(r, "/good", "message.sent")
+	bad.say("fails once")
+	for i, gate := range gates {
+		<-gate.entered
+		next := r.hold(t, fmt.Sprint("/hang", i), true)
+		gate.release(http.StatusInternalServerError)
+		if i < 2 {
+			<-next.entered // it hangs until the end of the test
+		}
+	}
+	for i := range 20 {
+		good.say(fmt.Sprint("message ", i))
+	}
+	waitFor(t, "every event arrives", func() (bool, any) { return len(r.at("/good")) == 20, len(r.at("/good")) })
+}
+
+// The server is killed while it mails that it has switched a webhook off. It mails again after its start.
+func TestWebhooks_KilledWhileItMails_OwnerIsToldLater(t *testing.T) {
+	t.Parallel()
+	mailServer, err := net.Listen("tcp", address()+":0") // it accepts connections, and says nothing
+	require.NoError(t, err)
+	defer mailServer.Close()
+	r := receiveHooks(t, 0)
+	gate := r.hold(t, "/a", false)
+	s := serve(t, "--allow-private-webhooks", "--smtp", "smtp://"+mailServer.Addr().String())
+	c := s.registerTier("PRO").create("Line")
+	c.link(newNode(s, "Node"))
+	c.hook(r, "/a", "message.sent")
+	c.say("hello")
+	<-gate.entered
+	gate.release(http.StatusGone)
+	conn, err := mailServer.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	s.crash()
+
+	s.flags = append(s.flags, "--smtp", "") // mails go to the log
+	s.startAgain()
+	waitFor(t, "the owner is told", func() (bool, any) {
+		log := s.err.String()
+		return strings.Contains(log, "A Switchyard webhook was switched off"), log
+	})
+	hook := c.get(c.path("/webhook"))
+	require.Equal(t, false, hook.at("data.isActive"))
+	require.Contains(t, hook.str("data.disabledReason"), "410")
 }
 
 func TestWebhooks_PrivateAddress_IsRefused(t *testing.T) {
