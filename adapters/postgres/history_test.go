@@ -112,6 +112,9 @@ func TestHistory_QueryPlans_ReadIndexes(t *testing.T) {
 			p := plan(f)
 			require.Contains(t, p, index, "%+v", f)
 			require.NotContains(t, p, "Seq Scan", "%+v\n%s", f, p)
+			if f.Search == "" {
+				require.NotRegexp(t, `Index Cond: \(\(?created_at `, p, "every index is read within the session")
+			}
 		}
 	}
 }

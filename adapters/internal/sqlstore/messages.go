@@ -154,7 +154,7 @@ func (t *messages) CountSince(ctx context.Context, userID string, since time.Tim
 	return n, first, err
 }
 
-// PendingBefore returns the oldest message first.
+// PendingBefore returns the oldest message first. It reads and sorts all messages that are PENDING.
 func (t *messages) PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error) {
 	return queryAll(ctx, (*Tx)(t), t.queries.messages.pendingBefore, scanMessage, ceilMicros(before), limitArgument(limit))
 }

@@ -42,7 +42,6 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.get:                  "sqlite_autoindex_messages_1 (id=?)",
 		b.messages.sentByWhatsAppID:     "messages_sent (session_id=? AND whatsapp_id=?)",
 		b.messages.receivedByWhatsAppID: "messages_received (session_id=? AND whatsapp_id=?)",
-		b.messages.pendingBefore:        "messages_pending (created_at<?)",
 		b.messages.countSince:           "messages_history (session_id=? AND created_at>?)",
 		b.messages.deleteBefore:         "messages_history (session_id=? AND created_at<?)",
 		b.apiKeys.deleteExpired:         "api_keys_expiry (expires_at<?)",
@@ -70,6 +69,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",
 		b.migrations.open:        "SCAN moves USING INDEX moves_open",
+		b.messages.pendingBefore: "SCAN messages USING INDEX messages_pending",
 		b.replicas.list:          "SCAN replicas",
 		b.outbox.oldest:          "SCAN outbox",
 		b.webhooks.sessions:      "SCAN webhooks USING COVERING INDEX",
@@ -79,6 +79,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 	maySort := map[*Statement]bool{
 		b.messages.sentByWhatsAppID:     true, // sorts one row, or a few
 		b.messages.receivedByWhatsAppID: true,
+		b.messages.pendingBefore:        true, // messages whose outcome is not known are few
 	}
 	ofUser, _, err := b.list(selectFrom("sessions", sessionsTable.columns()...).where("user_id = ?").
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
@@ -153,7 +154,7 @@ func TestHistory_EveryFilter_ReadsAnIndexInOrder(t *testing.T) {
 		s, args, err := b.HistoryQuery("s1", f)
 		require.NoError(t, err)
 		all := planWith(t, db, s, args)
-		require.NotRegexp(t, `SCAN messages(;|$| USING( COVERING)? INDEX messages_[^p])`, all, "%+v", f)
+		require.NotRegexp(t, `SCAN messages`, all, "%+v", f)
 		if f.To != "" {
 			require.Contains(t, all, "messages_recipient (session_id=? AND to_jid=?", "%+v", f)
 			require.NotContains(t, all, "TEMP B-TREE", "%+v", f)
@@ -170,7 +171,7 @@ func TestHistory_EveryFilter_ReadsAnIndexInOrder(t *testing.T) {
 		if f.Status == "" || f.Status == domain.MessagePending {
 			pending = 1
 		}
-		require.Equal(t, pending, strings.Count(all, "INDEX messages_pending"), all)
+		require.Equal(t, pending, strings.Count(all, "INDEX messages_pending (session_id=?"), all)
 		require.LessOrEqual(t, strings.Count(all, "TEMP B-TREE"), 2, all)
 	})
 }
