@@ -22,6 +22,7 @@ var historyClauses = []clause{
 	{"a search finds content, caption and filename", searchedTexts},
 	{"a search follows changes and deletions", searchFollows},
 	{"a search is combined with filters and pages", searchCombined},
+	{"a search finds frequent words page by page, and old messages", searchPaged},
 	{"a cursor continues where the page ended", cursorPages},
 	{"a cursor holds its place while messages come and change", cursorStands},
 }
@@ -141,6 +142,17 @@ func filtersCombined(d *db) {
 	}
 }
 
+// bury stores many newer messages. A store may search the newest messages without its full-text index.
+func bury(d *db, sessionID, userID string) {
+	var newer []any
+	for i := range 1200 {
+		m := sent(fmt.Sprintf("newer%04d", i), sessionID, userID, 10_000+i)
+		m.Content, m.Status = "zzz", domain.MessageRead
+		newer = append(newer, m)
+	}
+	d.put(newer...)
+}
+
 // messagesSearched shows the rules of a search in many scripts.
 func messagesSearched(d *db) {
 	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
@@ -155,15 +167,22 @@ func messagesSearched(d *db) {
 	other := sent("other", "s2", "u1", 1)
 	other.Content = "The invoice"
 	d.put(other)
-	for search, want := range map[string][]string{
+	rules := map[string][]string{
 		"invoice": {"m00"}, "INV": {"m00"}, "voice": nil, "paid the": {"m00"}, "invoice unpaid": nil, "100": {"m00"}, "100%": {"m00"},
 		"grösse": {"m01"}, "GRÖSSE STRASSE": {"m01"}, "grosse": {"m01"}, "café": {"m02"}, "CAFE\u0301": {"m02"}, "мир": {"m03"}, "ПРИВ": {"m03"},
 		"東京": {"m04"}, "京": {"m04"}, "京都へ": {"m04"}, "都京": nil, "สวัส": {"m05"}, "ครับ": {"m05"}, "مرحبا": {"m06"},
 		"o'neil": {"m07"}, "neil": {"m07"}, "a_b": {"m07"}, `c\d`: {"m07"}, "hi": {"m07"}, "👍": {"m08"}, "or": {"m09"}, "x y": {"m09"},
 		"NOT": {"m09"}, "x OR invoice": nil, "near": {"m09"}, "": {"m10", "m09", "m08", "m07", "m06", "m05", "m04", "m03", "m02", "m01", "m00"},
 		"%": nil, "*": nil, "'": nil, "\"": nil, ":*": nil, "&": nil, " ": nil, "a* b": {"m07"}, "paid'": {"m00"}, "paid\x00": {"m00"},
-	} {
-		require.Equal(d.T, want, d.history("s1", domain.MessageFilter{Search: search}), "search for %q", search)
+	}
+	for _, isBuried := range []bool{false, true} {
+		if isBuried {
+			bury(d, "s1", "u1")
+			delete(rules, "") // not a search
+		}
+		for search, want := range rules {
+			require.Equal(d.T, want, d.history("s1", domain.MessageFilter{Search: search}), "search for %q, buried: %v", search, isBuried)
+		}
 	}
 	require.Equal(d.T, []string{"other"}, d.history("s2", domain.MessageFilter{Search: "invoice"}))
 	require.Empty(d.T, d.history("none", domain.MessageFilter{Search: "invoice"}))
@@ -176,6 +195,7 @@ func searchedTexts(d *db) {
 	poll := sent("b", "s1", "u1", 2)
 	poll.Type, poll.Content = domain.TypePoll, `{"question":"Lunch?","options":["Soup","Rice"]}`
 	d.put(m, poll)
+	bury(d, "s1", "u1")
 	for search, want := range map[string][]string{
 		"bill": {"a"}, "may": {"a"}, "pdf bill": {"a"}, "secret": nil, "lunch soup": {"b"}, "question": nil,
 	} {
@@ -186,6 +206,7 @@ func searchedTexts(d *db) {
 func searchFollows(d *db) {
 	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
 	find := func(search string) []string { return d.history("s1", domain.MessageFilter{Search: search}) }
+	bury(d, "s1", "u1")
 	for i, id := range []string{"a", "b", "c"} {
 		d.put(sent(id, "s1", "u1", i)) // "hello a"
 	}
@@ -225,6 +246,7 @@ func searchFollows(d *db) {
 	s := reload(d, session("s1", "u1"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
 	d.put(session("s1", "u1"), sent("e", "s1", "u1", 1))
+	bury(d, "s1", "u1")
 	require.Equal(d.T, []string{"e"}, find("hello"), "a session that began again")
 	require.Empty(d.T, find("goodbye"))
 }
@@ -245,6 +267,7 @@ func searchCombined(d *db) {
 			want = append(want, id)
 		}
 	}
+	bury(d, "s1", "u1")
 	f := domain.MessageFilter{Status: domain.MessageRead, Search: "app"}
 	require.Equal(d.T, want, d.history("s1", f))
 	for _, limit := range []int{1, 3, 50} {
@@ -254,6 +277,19 @@ func searchCombined(d *db) {
 	require.Empty(d.T, d.history("s1", domain.MessageFilter{Search: "app", To: "nobody"}))
 	require.Empty(d.T, d.history("s1", domain.MessageFilter{Search: "app", Until: at(0)}))
 	require.NotEmpty(d.T, d.history("s1", domain.MessageFilter{Search: "app", Since: at(3), Until: at(5)}))
+}
+
+func searchPaged(d *db) {
+	d.put(user("u1"), session("s1", "u1"))
+	rare := sent("rare", "s1", "u1", 0)
+	rare.Content = "one needle"
+	d.put(rare)
+	bury(d, "s1", "u1")
+	require.Equal(d.T, []string{"rare"}, d.history("s1", domain.MessageFilter{Search: "needle", Limit: 1}))
+	require.Equal(d.T, []string{"newer1199", "newer1198"}, d.history("s1", domain.MessageFilter{Search: "zzz", Limit: 2}))
+	require.Len(d.T, d.history("s1", domain.MessageFilter{Search: "zzz"}), 1200)
+	pages := d.pages(domain.MessageFilter{Search: "zzz", Limit: 90}, nil)
+	require.Equal(d.T, d.history("s1", domain.MessageFilter{})[:1200], pages)
 }
 
 // pages reads a history page by page, and calls between after each page.

@@ -102,11 +102,19 @@
 // writes a segment at each savepoint and each COMMIT. A search also reads the messages that are not indexed yet, and looks for its
 // words in them. It therefore misses nothing, and a crash loses nothing: the number of the last indexed message changes with the
 // index. The store's part of a send takes 111 µs of processor time, of 123 with a segment for each group of Updates (medians of
-// three alternating rounds). Entered one by one, words had doubled it. A search sorts all messages that match.
+// three alternating rounds). Entered one by one, words had doubled it.
+//
+// A search first reads the newest 1,000 messages itself. The full-text index returns all messages with a word, which are sorted for
+// one page. A word of half a million messages took PostgreSQL 29 s in this way, and takes 2 ms since. What the newest messages do not
+// have is rare enough for the index.
 //
 // A filter by direction, type and status reads the index messages_kind once for each kind that the filter admits, and sorts the newest
 // ids of all kinds. So one index serves all combinations, and a filter that matches nothing reads nothing. PENDING messages are not
-// in it, so a send enters it once. BenchmarkHistory measures each filter; HISTORY_ROWS sets its size.
+// in it, so a send enters it once. PostgreSQL gets the kinds as a list and joins it laterally: with a part of
+// a UNION for each of 56 kinds a page took 15 ms, mostly for its plan, and takes 0.7 ms since. BenchmarkHistory measures each filter; HISTORY_ROWS sets its size.
+//
+// PENDING messages are indexed by session, although housekeeping wants the oldest of all sessions and has to sort them. On PostgreSQL an
+// entry stays until the next VACUUM: ordered by time, a page read the entries of all sends since, 40 ms after 150 000 sends.
 //
 // Figures of SQLite with 200 000 messages, 20 000 of them in the session that was asked, in one run on a machine that others used:
 // medians of the first page of 0.03 to 1.1 ms for every combination of filters; a search of 119 ms for the most frequent word and of

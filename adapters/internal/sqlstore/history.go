@@ -108,6 +108,54 @@ func hasWordsOnPostgres(_ string, words []string) sq.Sqlizer {
 
 // List includes messages at Since and excludes messages at Until.
 func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
+	if f.Search == "" {
+		return t.list(ctx, sessionID, f)
+	}
+	found, isComplete, err := t.searchNewest(ctx, sessionID, f)
+	if isComplete || err != nil {
+		return found, err
+	}
+	return t.list(ctx, sessionID, f)
+}
+
+const (
+	searchedDirectly = 1000 // newest messages that a search reads itself, before it asks the full-text index
+	searchedAtOnce   = 250
+)
+
+// searchNewest searches the newest messages that meet the other conditions of a filter. The full-text index would return every
+// message with a frequent word, and all of them would be sorted for one page. isComplete means that found is the page.
+func (t *messages) searchNewest(ctx context.Context, sessionID string, f domain.MessageFilter) (found []*domain.Message, isComplete bool, err error) {
+	search, limit := words.ParseSearch(f.Search), f.Limit
+	if len(search) == 0 {
+		return nil, true, nil
+	}
+	f.Search, f.Limit = "", searchedAtOnce
+	for range searchedDirectly / searchedAtOnce {
+		list, err := t.list(ctx, sessionID, f)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range list {
+			if !search.Finds(m) {
+				continue
+			}
+			found = append(found, m)
+			if len(found) == limit {
+				return found, true, nil
+			}
+		}
+		if len(list) < searchedAtOnce {
+			return found, true, nil
+		}
+		last := list[len(list)-1]
+		f.After = domain.Cursor{At: last.CreatedAt, ID: last.ID}
+	}
+	return nil, false, nil
+}
+
+// list runs the query of a filter.
+func (t *messages) list(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
 	s, args, err := t.queries.HistoryQuery(sessionID, f)
 	if err != nil || s == nil {
 		return nil, err
@@ -123,7 +171,7 @@ func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageF
 //	none                       messages_history
 //	recipient                  messages_recipient; reads the messages to the recipient until the page is full
 //	direction, type, status    messages_kind, for each kind that the filter admits; the newest of all of them are the page
-//	search                     the full-text index; reads all messages that match
+//	search                     the newest messages by the ways above; then the full-text index, all messages that match
 func (b *Queries) HistoryQuery(sessionID string, f domain.MessageFilter) (*Statement, []any, error) {
 	switch {
 	case f.Search != "":
@@ -234,13 +282,35 @@ func (b *Queries) historyOfKinds(sessionID string, f domain.MessageFilter) (*Sta
 		within += " AND created_at < " + argument(ceilMicros(f.Until))
 	}
 	newest := " ORDER BY created_at DESC, id DESC LIMIT " + b.numbered(2)
-	var parts []string
-	add := func(index, condition string) {
-		parts = append(parts, "SELECT * FROM (SELECT created_at, id FROM messages"+b.dialect.byIndex(index)+" WHERE "+condition+within+newest+") kind"+strconv.Itoa(len(parts)))
+	parts := b.kindSources(f)
+	for i, p := range parts {
+		parts[i] = "SELECT created_at, id FROM " + p + within + newest + ") kind" + strconv.Itoa(i)
 	}
-	for _, k := range kindsOf(f) {
-		add("messages_kind", "direction = "+literal(k.direction)+" AND type = "+literal(k.messageType)+" AND status = "+literal(k.status)+
-			" AND status <> 'PENDING'")
+	columns := messagesTable.columns()
+	text := "SELECT " + strings.Join(columns, ", ") + " FROM messages WHERE id IN (SELECT id FROM (" + strings.Join(parts, " UNION ALL ") +
+		") kinds" + newest + ")" + strings.TrimSuffix(newest, " LIMIT "+b.numbered(2))
+	return &Statement{SQL: text, Index: -1, Long: true, columns: len(columns)}, args, nil
+}
+
+// kindSources returns the beginnings of queries of the newest messages of kinds: what follows FROM, up to a condition on the kind.
+func (b *Queries) kindSources(f domain.MessageFilter) (sources []string) {
+	add := func(before, index, condition string) {
+		sources = append(sources, before+"(SELECT created_at, id FROM messages"+b.dialect.byIndex(index)+" WHERE "+condition)
+	}
+	addKind := func(before, direction, kind, status string) {
+		add(before, "messages_kind", "direction = "+direction+" AND type = "+kind+" AND status = "+status+" AND status <> 'PENDING'")
+	}
+	kinds := kindsOf(f)
+	if b.dialect.lateral && len(kinds) > 0 {
+		values := make([]string, len(kinds))
+		for i, k := range kinds {
+			values[i] = "(" + literal(k.direction) + ", " + literal(k.messageType) + ", " + literal(k.status) + ")"
+		}
+		addKind("(VALUES "+strings.Join(values, ", ")+") wanted (d, t, s) CROSS JOIN LATERAL ", "d", "t", "s")
+	} else {
+		for _, k := range kinds {
+			addKind("", literal(k.direction), literal(k.messageType), literal(k.status))
+		}
 	}
 	if f.Status == "" || f.Status == domain.MessagePending {
 		condition := isPending
@@ -250,12 +320,9 @@ func (b *Queries) historyOfKinds(sessionID string, f domain.MessageFilter) (*Sta
 		if f.Type != "" {
 			condition += " AND type = " + literal(f.Type)
 		}
-		add("messages_pending", condition)
+		add("", "messages_pending", condition)
 	}
-	columns := messagesTable.columns()
-	text := "SELECT " + strings.Join(columns, ", ") + " FROM messages WHERE id IN (SELECT id FROM (" + strings.Join(parts, " UNION ALL ") +
-		") kinds" + newest + ")" + strings.TrimSuffix(newest, " LIMIT "+b.numbered(2))
-	return &Statement{SQL: text, Index: -1, Long: true, columns: len(columns)}, args, nil
+	return sources
 }
 
 // numbered returns the placeholder of an argument that a statement uses several times.
