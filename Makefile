@@ -77,12 +77,13 @@ NIGHTLY_FUZZ ?= 2m
 NIGHTLY_HISTORY ?= 10000000
 
 .PHONY: nightly
-nightly: compiler servers browser axe $(GOTESTSUM) ## every test with many random runs, then chaos and fuzz at length (an hour or two)
+nightly: compiler servers browser axe $(GOTESTSUM) ## every test with many random runs, chaos, fuzz, 10 million messages, 5,000 streams (some hours)
 	@export RAPID_CHECKS=$(NIGHTLY_CHECKS) FAULT_SEEDS=$(NIGHTLY_SEEDS); \
 	$(call run_tests,nightly,$(RACE) -count=1 -timeout $(NIGHTLY_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
 	$(MAKE) chaos DURATION=$(NIGHTLY_CHAOS)
 	$(MAKE) fuzz FUZZ_TIME=$(NIGHTLY_FUZZ)
-	HISTORY_ROWS=$(NIGHTLY_HISTORY) go test -run '^$$' -bench History -benchtime 20x -timeout $(NIGHTLY_TIMEOUT) ./adapters/sqlite
+	HISTORY_ROWS=$(NIGHTLY_HISTORY) go test -p 1 -run '^$$' -bench History -benchtime 20x -timeout $(NIGHTLY_TIMEOUT) ./adapters/sqlite ./adapters/postgres
+	go test -run '^$$' -bench Streams -benchtime 1x -timeout $(NIGHTLY_TIMEOUT) ./app/server
 
 # Without SEED it comes from the clock. What the processes wrote is kept in .cache/chaos. CHAOS_FLAGS=-race finds races too,
 # but a machine with few cores is then too slow for 300 sessions; `make test` has a short run with fewer of them.

@@ -16,7 +16,7 @@ func BenchmarkGetSession(b *testing.B)   { storebench.GetSession(b, openDurable)
 // startDurable starts a server that waits for the disk.
 func startDurable(b *testing.B) *postgrestest.Server {
 	b.Helper()
-	return postgrestest.Start(b, "fsync=on", "full_page_writes=on", "max_wal_size=4GB")
+	return postgrestest.Start(b, "fsync=on", "full_page_writes=on", "max_wal_size=4GB", "shared_buffers=1GB")
 }
 
 // openDurable opens a store on a server that waits for the disk.

@@ -13,6 +13,3 @@ func BenchmarkMessage(b *testing.B)      { storebench.Message(b, openEmpty) }
 func BenchmarkHeartbeat(b *testing.B)    { storebench.Heartbeat(b, openEmpty) }
 func BenchmarkEachAssigned(b *testing.B) { storebench.EachAssigned(b, openEmpty) }
 func BenchmarkGetSession(b *testing.B)   { storebench.GetSession(b, openEmpty) }
-
-// BenchmarkHistory measures a history of HISTORY_ROWS messages.
-func BenchmarkHistory(b *testing.B) { storebench.History(b, openEmpty, nil) }

@@ -3,12 +3,11 @@ package storebench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,8 +18,8 @@ import (
 const (
 	historySessions = 1000
 	historyRounds   = 7
-	historyMeasured = 2 * time.Second // for one variant in a round
-	fillBatch       = 500
+	historyMeasured = 2 * time.Second  // for one variant in a round
+	historyWarmUp   = 10 * time.Second // reads what the sends touch; PostgreSQL logs each page as a whole after a checkpoint
 	// pageLimit is how long the first page of a filter may take.
 	pageLimit = 50 * time.Millisecond
 	// worthyInsertRate is the least rate of sends with a full table, as a part of the rate with an empty table.
@@ -41,32 +40,27 @@ func HistoryRows(tb testing.TB) int {
 	return n
 }
 
+// OpenFull opens a store with [historySessions] seeded sessions and so many messages, which are loaded in bulk. It takes each message
+// from [HistoryMessage].
+type OpenFull func(b *testing.B, rows int) ports.Store
+
 // History measures the history with many messages, a tenth of them in one session: the first page of each filter, searches, and
-// the rate of sends beside that of an empty store. fill stores the messages; without it History puts each by itself.
-func History(b *testing.B, open Open, fill func(b *testing.B, rows int)) {
-	full := open(b)
-	Seed(b, full, historySessions)
+// the rate of sends beside that of an empty store.
+func History(b *testing.B, open Open, openFull OpenFull) {
 	rows := HistoryRows(b)
 	start := time.Now()
-	if fill == nil {
-		fillHistory(b, full, rows)
-	} else {
-		fill(b, rows)
-	}
+	full := openFull(b, rows)
 	b.Logf("%d messages in %v", rows, time.Since(start).Round(time.Second))
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for name := range historyFilters {
-			if !yield(name) {
-				return
-			}
-		}
-	}) {
+	for _, name := range slices.Sorted(maps.Keys(historyFilters)) {
 		b.Run(name, func(b *testing.B) { measurePage(b, full, name, historyFilters[name]) })
 	}
 	empty := open(b)
-	Seed(b, empty, historySessions)
+	SeedHistory(b, empty)
 	b.Run("sends", func(b *testing.B) { compareSends(b, full, empty) })
 }
+
+// SeedHistory inserts the sessions of the history.
+func SeedHistory(tb testing.TB, s ports.Store) { Seed(tb, s, historySessions) }
 
 // historyFilters are the filters that are measured, by name. Searches have no limit.
 var historyFilters = map[string]domain.MessageFilter{
@@ -111,10 +105,14 @@ func measurePage(b *testing.B, s ports.Store, name string, f domain.MessageFilte
 			found = len(list)
 			return err
 		})
-		if err != nil {
+		if err != nil && !strings.HasPrefix(name, "search/") {
 			b.Fatal(err)
 		}
 		times = append(times, float64(time.Since(start)))
+		if err != nil {
+			b.Logf("SHORTFALL: the search fails: %v", err)
+			break
+		}
 	}
 	median := time.Duration(Median(times))
 	b.ReportMetric(float64(found), "found")
@@ -126,6 +124,9 @@ func measurePage(b *testing.B, s ports.Store, name string, f domain.MessageFilte
 
 // compareSends compares the rates of sends, in rounds that alternate.
 func compareSends(b *testing.B, full, empty ports.Store) {
+	for _, s := range []ports.Store{empty, full} {
+		SendRate(b, writers, historySessions, historyWarmUp, s.Update)
+	}
 	var ratios, fullRates, emptyRates []float64
 	for range historyRounds {
 		emptyRates = append(emptyRates, SendRate(b, writers, historySessions, historyMeasured, empty.Update))
@@ -141,50 +142,21 @@ func compareSends(b *testing.B, full, empty ports.Store) {
 	}
 }
 
-// fillHistory puts messages, in Updates of moderate size by several callers.
-func fillHistory(b *testing.B, s ports.Store, rows int) {
-	var wg sync.WaitGroup
-	var next atomic.Int64
-	for range writers {
-		wg.Go(func() {
-			for {
-				first := int(next.Add(fillBatch)) - fillBatch
-				if first >= rows {
-					return
-				}
-				err := s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error {
-					for i := first; i < min(first+fillBatch, rows); i++ {
-						if err := tx.Messages.Put(ctx, historyMessage(i)); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-				if err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// HistorySession returns the session of the message with a number. Every tenth message belongs to the first session.
-func HistorySession(i int) string {
+// historySession returns the session of the message with a number. Every tenth message belongs to the first session.
+func historySession(i int) string {
 	if i%10 == 0 {
 		return sessionID(0)
 	}
 	return sessionID(i * 7919 % historySessions)
 }
 
-// historyMessage returns the message with a number.
-func historyMessage(i int) *domain.Message {
+// HistoryMessage returns the message with a number.
+func HistoryMessage(i int) *domain.Message {
 	k := i / 10 // the number within the first session
 	m := &domain.Message{
-		ID: fmt.Sprintf("%08x-0000-7000-8000-%012x", i, i), SessionID: HistorySession(i), UserID: "user", Direction: domain.Outbound,
+		ID: fmt.Sprintf("%08x-0000-7000-8000-%012x", i, i), SessionID: historySession(i), UserID: "user", Direction: domain.Outbound,
 		From: recipient(0), To: recipient(k * 31 % 200), Type: domain.TypeText, Status: domain.MessageRead,
-		CreatedAt: historyBegin.Add(time.Duration(i) * time.Second), WhatsAppID: fmt.Sprintf("3EB0%016X", i),
+		CreatedAt: historyBegin.Add(time.Duration(i) * time.Second), WhatsAppID: fmt.Sprintf("3EB0%016X", uint64(i)*0x9e3779b97f4a7c15),
 	}
 	if k%3 == 0 {
 		m.Direction, m.To = domain.Inbound, recipient(0)

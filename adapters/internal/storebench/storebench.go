@@ -5,6 +5,7 @@ package storebench
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -171,7 +172,7 @@ func Send(ctx context.Context, session int, update Update) error {
 		return err
 	}
 	pending, now := *m, time.Now()
-	m.WhatsAppID = "3EB0" + m.ID
+	m.WhatsAppID = fmt.Sprintf("3EB0%016X", rand.Uint64()) // as workers make them
 	m.TransitionTo(domain.MessageSent, now, "")
 	return update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if err := tx.Messages.Put(ctx, m); err != nil {
