@@ -80,6 +80,7 @@ func insertMessages(b *testing.B, db *sql.DB, rows int) {
 	insert, err := tx.PrepareContext(b.Context(), "INSERT INTO messages (id, session_id, created_at, direction, user_id, whatsapp_id, from_jid, to_jid,"+
 		" type, content, media_url, filename, caption, status, error, sent_at, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', ?, '', ?, 1)")
 	require.NoError(b, err)
+	defer insert.Close()
 	for i := range rows {
 		m := storebench.HistoryMessage(i)
 		at := m.CreatedAt.UnixMicro()
