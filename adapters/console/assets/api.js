@@ -104,6 +104,11 @@ export function refresh() {
 
 const isSignedOut = (error) => error instanceof ApiError && (error.status === 401 || error.code === 'ACCOUNT_DEACTIVATED');
 
+// refuseToken forgets the access token after the server has refused it.
+export function refuseToken() {
+  token = '';
+}
+
 // accessToken returns a token that is good for a while.
 export async function accessToken() {
   if (token && Date.now() < tokenEnds - margin) return token;

@@ -2,7 +2,7 @@
 // events to the pages. It resumes after the last event when the connection breaks.
 import { useEffect, useRef } from './lib.js';
 import { createStore } from './state.js';
-import { accessToken, ApiError } from './api.js';
+import { accessToken, ApiError, refuseToken } from './api.js';
 
 const silence = 40_000; // ms without a byte; the server sends some every 15 s
 const longestPause = 15_000;
@@ -52,6 +52,7 @@ async function read(signal) {
   let watch = setTimeout(() => timeout.abort(), silence);
   const stop = () => timeout.abort();
   signal.addEventListener('abort', stop);
+  globalThis.addEventListener?.('offline', stop);
   try {
     const response = await fetch('/api/v1/events', { headers, signal: timeout.signal, cache: 'no-store', credentials: 'same-origin' });
     if (!response.ok) throw new ApiError(response.status, await response.json().catch(() => null));
@@ -70,6 +71,7 @@ async function read(signal) {
   } finally {
     clearTimeout(watch);
     signal.removeEventListener('abort', stop);
+    globalThis.removeEventListener?.('offline', stop);
   }
 }
 
@@ -95,7 +97,7 @@ async function loop(signal) {
       await read(signal);
     } catch (error) {
       if (error.code === 'EVENTS_EXPIRED') position = '';
-      if (error.status === 401) return;
+      if (error.status === 401) refuseToken();
     }
     if (signal.aborted) return;
     setState('cut');

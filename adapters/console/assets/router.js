@@ -7,7 +7,7 @@ export const place = createStore(here());
 
 // navigate goes to a path of the console. With replace, the present page leaves the history.
 export function navigate(path, { replace = false } = {}) {
-  if (path === location.pathname + location.search) return;
+  if (path === location.pathname + location.search + location.hash) return;
   history[replace ? 'replaceState' : 'pushState'](null, '', path);
   place.set(here());
 }

@@ -7,8 +7,7 @@
   const best = (list, nameOfElement, name) => list.find((e) => nameOfElement(e) === name) || list.find((e) => nameOfElement(e).startsWith(name));
   window.__find = (kind, name) => {
     if (kind === 'field') {
-      const label = best([...root().querySelectorAll('label[for]')].filter(isShown), (l) => words(l.textContent), name)
-        || best([...root().querySelectorAll('label[for]')], (l) => words(l.textContent), name);
+      const label = best([...root().querySelectorAll('label[for]')].filter(isShown), (l) => words(l.textContent), name);
       return label ? document.getElementById(label.htmlFor) : null;
     }
     const list = [...root().querySelectorAll('button, a[href], summary, .choice label, .check label')].filter(isShown);

@@ -18,7 +18,7 @@ export function CreateSession({ onClose }) {
     if (form.description) body.description = form.description;
     setMade(await post('/sessions', body));
   });
-  const bind = (name) => ({ name, value: form[name], onInput: (v) => setForm({ ...form, [name]: v }), error: fieldProblem(act.error, name) });
+  const bind = (name) => ({ name, value: form[name], onInput: (v) => setForm((f) => ({ ...f, [name]: v })), error: fieldProblem(act.error, name) });
   if (made) {
     const open = () => {
       onClose();

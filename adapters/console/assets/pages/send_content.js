@@ -87,7 +87,7 @@ export const contents = {
     fields: ['poll.question', 'poll.options'],
     view: ({ form, set, error }) => html`<${Field} label="Question" value=${form.question} onInput=${(question) => set({ question })} error=${fieldProblem(error, 'poll.question')} />
       ${form.options.map((text, i) => html`<div class="with-button" key=${i}><${Field} class="grow" label=${'Answer ' + (i + 1)} value=${text}
-          onInput=${(v) => set({ options: form.options.map((old, at) => (at === i ? v : old)) })} error=${i === 0 ? fieldProblem(error, 'poll.options') : fieldProblem(error, `poll.options[${i}]`)} />
+          onInput=${(v) => set((f) => ({ options: f.options.map((old, at) => (at === i ? v : old)) }))} error=${i === 0 ? fieldProblem(error, 'poll.options') : fieldProblem(error, `poll.options[${i}]`)} />
         ${form.options.length > 2 && html`<${Button} variant="quiet" icon="x" label=${'Remove answer ' + (i + 1)} onClick=${() => set({ options: form.options.filter((_, at) => at !== i) })} />`}</div>`)}
       ${form.options.length < 12 && html`<div><${Button} isSmall icon="plus" onClick=${() => set({ options: [...form.options, ''] })}>Another answer<//></div>`}
       <${Check} label="Several answers allowed" checked=${form.multipleAnswers} onInput=${(multipleAnswers) => set({ multipleAnswers })} />`,

@@ -6,15 +6,15 @@ import { fieldProblem } from '../ui/note.js';
 
 const options = [['', 'Now'], ['queue', 'As soon as connected'], ['later', 'At a time']];
 
-// localTime writes a time as inputs take it, in the time zone of the browser.
-function localTime(ms) {
+// inputTime writes a time as inputs take it, in the time zone of the browser.
+export function inputTime(ms) {
   const d = new Date(ms - new Date(ms).getTimezoneOffset() * 60_000);
   return d.toISOString().slice(0, 16);
 }
 
 export function Schedule({ form, set, error }) {
-  return html`<${Choice} label="When" class="pills" options=${options} value=${form.when || ''} onInput=${(when) => set({ when, sendAt: form.sendAt || localTime(serverNow() + 3600_000) })} />
-    ${form.when === 'later' && html`<${Field} label="Send at" type="datetime-local" value=${form.sendAt} onInput=${(sendAt) => set({ sendAt })} min=${localTime(serverNow())}
+  return html`<${Choice} label="When" class="pills" options=${options} value=${form.when || ''} onInput=${(when) => set({ when, sendAt: form.sendAt || inputTime(serverNow() + 3600_000) })} />
+    ${form.when === 'later' && html`<${Field} label="Send at" type="datetime-local" value=${form.sendAt} onInput=${(sendAt) => set({ sendAt })} min=${inputTime(serverNow())}
       hint="In your time zone, at most 30 days ahead." error=${fieldProblem(error, 'sendAt')} />`}`;
 }
 

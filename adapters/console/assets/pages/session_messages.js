@@ -88,7 +88,7 @@ export function Messages({ session }) {
       return isKnown || (!search && matches(e.data, filter)) ? { ...d, messages: merge(d.messages, e.data) } : d;
     });
   }, state.reload);
-  const set = (name) => (v) => setFilter({ ...filter, [name]: v });
+  const set = (name) => (v) => setFilter((f) => ({ ...f, [name]: v }));
   const isFiltered = Boolean(search || filter.direction || filter.type || filter.to);
   return html`<section class="stack" aria-label="Messages">
     <div class="toolbar"><${Search} label="Search messages" value=${filter.search} onInput=${set('search')} />

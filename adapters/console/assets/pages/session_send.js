@@ -45,7 +45,7 @@ export function Send({ session }) {
     if (!e.type.startsWith('message.') || e.sessionId !== session.id) return;
     setSent((list) => (list.some((m) => m.id === e.data.id) ? list.map((m) => (m.id === e.data.id ? { ...m, ...e.data } : m)) : list));
   });
-  const set = (values) => setForm((f) => ({ ...f, ...values }));
+  const set = (values) => setForm((f) => ({ ...f, ...(typeof values === 'function' ? values(f) : values) }));
   const Content = contents[form.type].view;
   const isDown = session.status !== 'CONNECTED';
   return html`<div class="columns"><form class="panel stack" aria-label="Send a message" onSubmit=${(e) => { e.preventDefault(); act.run(); }} novalidate>
@@ -59,7 +59,7 @@ export function Send({ session }) {
         <${Check} label="Type like a person" hint="The worker shows “typing…” for some seconds before it sends." checked=${form.humanSimulation} onInput=${(v) => set({ humanSimulation: v })} />
         <${Schedule} form=${form} set=${set} error=${act.error} /></div></details>
       <${FormProblem} error=${act.error} fields=${['to', 'quotedMessageId', 'sendAt', ...contents[form.type].fields]} />
-      <div><${Button} type="submit" variant="primary" icon=${form.when === 'later' ? 'calendar-clock' : 'send'} isBusy=${act.isBusy}>${form.when === 'later' ? 'Schedule' : form.when === 'queue' ? 'Queue' : 'Send'}<//></div>
+      <div><${Button} type="submit" variant="primary" icon=${form.when === 'later' ? 'calendar-clock' : 'send'} isBusy=${act.isBusy}>${form.when === 'later' ? 'Schedule' : form.when === 'queue' ? 'Queue' : 'Send message'}<//></div>
     </form>
     <section class="panel stack" aria-label="Just sent"><h2>Just sent</h2>
       ${sent.length === 0 ? html`<p class="muted">What you send here appears with its receipts: sent, delivered, read.</p>`

@@ -26,13 +26,14 @@ function Edit({ session, hook, onClose }) {
     } else setMade(await post(`/sessions/${session.id}/webhooks`, form));
   });
   if (made) return html`<${Shown} secret=${made.secret} title="The webhook is ready" onClose=${onClose} />`;
-  const toggle = (type) => (isOn) => setForm({ ...form, events: types.filter((t) => (t === type ? isOn : form.events.includes(t))) });
+  const set = (values) => setForm((f) => ({ ...f, ...values }));
+  const toggle = (type) => (isOn) => setForm((f) => ({ ...f, events: types.filter((t) => (t === type ? isOn : f.events.includes(t))) }));
   return html`<${Dialog} title=${hook ? 'Change the webhook' : 'New webhook'} onClose=${onClose}>
     <form class="stack" onSubmit=${(e) => { e.preventDefault(); act.run(); }} novalidate>
-      <${Field} label="URL" name="url" type="url" placeholder="https://" hint="We POST each event there, signed." required autofocus value=${form.url} onInput=${(url) => setForm({ ...form, url })} error=${fieldProblem(act.error, 'url')} />
+      <${Field} label="URL" name="url" type="url" placeholder="https://" hint="We POST each event there, signed." required autofocus value=${form.url} onInput=${(url) => set({ url })} error=${fieldProblem(act.error, 'url')} />
       <fieldset class="checks"><legend>Events</legend>${types.map((type) => html`<${Check} key=${type} label=${html`<code>${type}</code>`} checked=${form.events.includes(type)} onInput=${toggle(type)} />`)}
         ${fieldProblem(act.error, 'events') && html`<p class="problem">${fieldProblem(act.error, 'events')}</p>`}</fieldset>
-      <${Check} label="Active" hint="An inactive webhook gets nothing." checked=${form.isActive} onInput=${(isActive) => setForm({ ...form, isActive })} />
+      <${Check} label="Active" hint="An inactive webhook gets nothing." checked=${form.isActive} onInput=${(isActive) => set({ isActive })} />
       <${FormProblem} error=${act.error} fields=${['url', 'events']} />
       <footer><${Button} onClick=${onClose}>Cancel<//><${Button} type="submit" variant="primary" icon="webhook" isBusy=${act.isBusy}>${hook ? 'Save' : 'Create'}<//></footer>
     </form><//>`;

@@ -43,8 +43,8 @@ export function Usage() {
     <${Loaded} state=${usage}>${(u) => html`
       <div class="panel"><${Bars} title="Messages" series=${series} points=${u.series.map((p) => ({ label: u.interval === 'hour' ? clockTime(p.at) : shortDayOf(p.at), values: valuesOf(p) }))} /></div>
       ${u.totals.total === 0 ? html`<${Empty} icon="chart-column" title="No message in this time">Messages are counted as they are sent and received.<//>`
-        : html`<div class="columns even"><section class="panel"><h2>By type</h2><${Table} caption="By type" columns=${columns('Type', (r) => kindOf(r.type)[1])} rowKey=${(r) => r.type}
+        : html`<div class="columns even"><section class="panel"><h2>By type</h2><${Table} isNumeric caption="By type" columns=${columns('Type', (r) => kindOf(r.type)[1])} rowKey=${(r) => r.type}
             rows=${Object.entries(u.byType).map(([type, c]) => ({ type, ...c })).sort((a, b) => b.total - a.total)} /></section>
-          ${!sessionId && html`<section class="panel"><h2>By session</h2><${Table} caption="By session" columns=${columns('Session', (r) => html`<a href=${'/sessions/' + r.sessionId}>${names[r.sessionId] || r.sessionId}</a>`)} rowKey=${(r) => r.sessionId} rows=${u.bySession} /></section>`}</div>`}`}<//>
+          ${!sessionId && html`<section class="panel"><h2>By session</h2><${Table} isNumeric caption="By session" columns=${columns('Session', (r) => html`<a href=${'/sessions/' + r.sessionId}>${names[r.sessionId] || r.sessionId}</a>`)} rowKey=${(r) => r.sessionId} rows=${u.bySession} /></section>`}</div>`}`}<//>
   <//>`;
 }

@@ -30,7 +30,7 @@ export const receiptOf = (status) => receipts[status] || { word: status, tone: '
 
 // Badge draws a word with its colour and shape.
 export function Badge({ tone = 'grey', icon, children, ...rest }) {
-  return html`<span class=${'badge ' + tone} ...${rest}>${icon && html`<${Icon} name=${icon} size="14" />`}${children}</span>`;
+  return html`<span class=${'badge ' + tone} ...${rest}>${icon && html`<${Icon} name=${icon} size="14" />`}<span>${children}</span></span>`;
 }
 
 export function StateBadge({ status }) {

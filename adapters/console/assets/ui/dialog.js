@@ -1,5 +1,5 @@
 // dialog draws what interrupts: forms of their own, and questions before dangerous acts.
-import { html, useEffect, useRef, useState, useId } from '../lib.js';
+import { html, useLayoutEffect, useRef, useState, useId } from '../lib.js';
 import { Button } from './button.js';
 import { Field } from './field.js';
 import { Problem } from './note.js';
@@ -9,7 +9,7 @@ import { useAction } from '../load.js';
 export function Dialog({ title, onClose, children, isWide }) {
   const ref = useRef(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     ref.current.showModal();
     return () => before?.focus?.({ preventScroll: true });
