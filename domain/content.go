@@ -96,6 +96,9 @@ func (m *Outgoing) Validate() error {
 		return p.Err()
 	}
 	m.validateRelations(&p)
+	if err := m.CheckQueueable(); err != nil {
+		p.Merge(err)
+	}
 	switch m.Type {
 	case TypeText:
 		p.text("message", m.Text, 1, maxText)

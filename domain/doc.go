@@ -66,6 +66,7 @@
 //	audit trail         Who did what to which object, from where, and how it ended.
 //	outbox              Events recorded with their cause, in the order of commits.
 //	event log           The outbox as clients read it, with the message or session of each event.
+//	send queue          The messages of one session that are sent later, in order of time. They are scheduled.
 //	idempotency key     A sender's name for one message, with which a send may be repeated.
 //	replay              The answer to a repeated send: what its message has become. Nothing is sent.
 //	unknown outcome     Nobody knows whether a message was sent. It stays PENDING until a report or its time limit.

@@ -110,6 +110,7 @@ func (m *Outgoing) Fingerprint() ([32]byte, error) {
 	m.Contact.fingerprint(f)
 	m.Link.fingerprint(f)
 	m.Poll.fingerprint(f)
+	m.Schedule.fingerprint(f)
 	var err error
 	if m.Upload != nil {
 		f.begin("upload", m.Upload.Size)

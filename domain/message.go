@@ -244,6 +244,8 @@ type Outgoing struct {
 	Mentions        []string // accounts in the group, as numbers or JIDs
 	// HumanSimulation asks the worker to show typing before it sends. That takes seconds.
 	HumanSimulation bool
+	// Schedule makes the message wait in the session's queue. Nil: it is sent at once, or refused.
+	Schedule *Schedule
 }
 
 // ActionType is the kind of an action on an existing message or a chat.

@@ -76,6 +76,8 @@ type Tx struct {
 	Audit                Audit
 	Webhooks             Webhooks
 	Deliveries           Deliveries
+	SendQueues           SendQueues
+	QueuedMessages       QueuedMessages
 }
 
 // Page selects a part of a list.
@@ -185,7 +187,7 @@ type Sessions interface {
 	Get(ctx context.Context, id string) (*domain.Session, error)
 	// Put returns [ErrNotFound] if the user does not exist.
 	Put(ctx context.Context, s *domain.Session) error
-	// Delete removes the session with its API keys, messages, idempotency keys and webhooks, and keeps its generation as a
+	// Delete removes the session with its API keys, messages, idempotency keys, webhooks and send queue, and keeps its generation as a
 	// tombstone.
 	// It returns [ErrConflict] if rev is not the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
@@ -298,6 +300,41 @@ type Messages interface {
 	// DeleteBefore removes messages of the session that are older than the time, oldest first and at
 	// most limit of them. It returns how many it removed.
 	DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error)
+	// Delete removes a message. It returns [ErrConflict] if rev is not the present Rev, or if the message
+	// is missing.
+	Delete(ctx context.Context, sessionID, id string, rev int64) error
+}
+
+// SendQueues stores the state of the queues in which messages of sessions wait. A session has at most one,
+// which is deleted with it.
+type SendQueues interface {
+	Get(ctx context.Context, sessionID string) (*domain.SendQueue, error)
+	// Put returns [ErrNotFound] if the session does not exist.
+	Put(ctx context.Context, q *domain.SendQueue) error
+	// Due returns queues whose DueAt is set and not after the time, by DueAt.
+	Due(ctx context.Context, at time.Time, limit int) ([]*domain.SendQueue, error)
+	// NextDue returns the earliest DueAt that is set, or the zero time.
+	NextDue(ctx context.Context) (time.Time, error)
+	// Bytes returns the sum of Bytes of the user's queues.
+	Bytes(ctx context.Context, userID string) (int64, error)
+}
+
+// QueuedMessages stores the messages that wait. They are deleted with their session. All methods but Get
+// return messages without Media and Upload.
+type QueuedMessages interface {
+	Get(ctx context.Context, sessionID, id string) (*domain.QueuedMessage, error)
+	// Put returns [ErrNotFound] if the session does not exist.
+	Put(ctx context.Context, m *domain.QueuedMessage) error
+	// Delete removes a message. It returns [ErrConflict] if rev is not the present Rev, or if the message
+	// is missing.
+	Delete(ctx context.Context, sessionID, id string, rev int64) error
+	// List returns messages of the session by SendAt and then ID, the earliest first. after is the last
+	// message of the previous page, by its SendAt and ID. A limit of 0 stands for all.
+	List(ctx context.Context, sessionID string, after domain.Cursor, limit int) ([]*domain.QueuedMessage, error)
+	// Expired returns messages of the session whose Deadline is not after the time, by Deadline and then ID.
+	Expired(ctx context.Context, sessionID string, at time.Time, limit int) ([]*domain.QueuedMessage, error)
+	// NextDeadline returns the earliest Deadline of the session's messages, or the zero time.
+	NextDeadline(ctx context.Context, sessionID string) (time.Time, error)
 }
 
 // IdempotencyKeys stores the keys of sends. A key is unique within its session and is deleted with it.

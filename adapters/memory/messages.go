@@ -323,6 +323,19 @@ func (t messages) DeleteBefore(_ context.Context, sessionID string, before time.
 	return len(gone), nil
 }
 
+func (t messages) Delete(_ context.Context, sessionID, id string, rev int64) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	m := t.s.messages[id]
+	if m == nil || m.session.v.ID != sessionID || m.revision != rev {
+		return ports.ErrConflict
+	}
+	t.s.unlink(m)
+	t.onRollback(func() { t.s.link(m) })
+	return nil
+}
+
 func (t messages) Get(_ context.Context, sessionID, id string) (*domain.Message, error) {
 	if err := t.readable(); err != nil {
 		return nil, err

@@ -19,6 +19,10 @@ type sessionRow struct {
 	history         list[*message]    // by age
 	webhooks        list[*webhookRow] // by slot
 	idempotencyKeys map[*idempotencyKeyRow]struct{}
+	sendQueue       *sendQueueRow    // nil: none
+	queued          list[*queuedRow] // by SendAt
+	deadlines       list[*queuedRow] // the same, by Deadline
+	queuedByID      map[string]*queuedRow
 	index           int32 // in its queue, plus one
 }
 
@@ -144,6 +148,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 	}
 	messages(t).deleteAll(r)
 	idempotencyKeys(t).deleteAll(r)
+	queuedMessages(t).deleteAll(r)
 	if generation := r.v.Generation; generation > t.s.tombstones[id] {
 		former := t.s.tombstones[id]
 		t.s.tombstones[id] = generation

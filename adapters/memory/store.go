@@ -80,6 +80,9 @@ type Store struct {
 	deliveries      map[string]*deliveryRow
 	endedDeliveries map[domain.DeliveryStatus]*list[*deliveryRow] // each list by EndedAt
 
+	sendQueueDue queue[*sendQueueRow]
+	sendQueuesOf map[string]map[*sendQueueRow]struct{} // by user
+
 	undoLog        []undoEntry // of the running Update, oldest entry first
 	formerMessages []message   // the values that entries of undoLog restore, oldest first
 }
@@ -136,6 +139,8 @@ func NewStore() *Store {
 		audit:      make(map[string]*auditRow),
 		webhooks:   make(map[string]*webhookRow),
 		deliveries: make(map[string]*deliveryRow),
+
+		sendQueuesOf: make(map[string]map[*sendQueueRow]struct{}),
 
 		endedDeliveries: make(map[domain.DeliveryStatus]*list[*deliveryRow]),
 	}
@@ -202,7 +207,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
 		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t}, Usage: usage{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
-		Webhooks: webhooks{t}, Deliveries: deliveries{t},
+		Webhooks: webhooks{t}, Deliveries: deliveries{t}, SendQueues: sendQueues{t}, QueuedMessages: queuedMessages{t},
 	}
 	if err := fn(t, &t.tx); err != nil {
 		return err

@@ -115,6 +115,19 @@ func idempotencyKey(key, sessionID string, minute int) *domain.IdempotencyKey {
 	return &domain.IdempotencyKey{SessionID: sessionID, Key: key, Fingerprint: hash(key), MessageID: "m" + key, CreatedAt: at(minute)}
 }
 
+// queued returns a message that waits, to be sent some minutes after noon and within ten minutes.
+func queued(id, sessionID string, minute int) *domain.QueuedMessage {
+	return &domain.QueuedMessage{
+		ID: id, SessionID: sessionID, UserID: "u1", SendAt: at(minute), Deadline: at(minute + 10), CreatedAt: noon, Size: 7,
+		Message: domain.Outgoing{To: "6281234567890", Type: domain.TypeImage, Media: "aGVsbG8="}, Upload: []byte(id),
+	}
+}
+
+// sendQueue returns a queue that is due some minutes after noon.
+func sendQueue(sessionID, userID string, minute int) *domain.SendQueue {
+	return &domain.SendQueue{SessionID: sessionID, UserID: userID, Waiting: 1, Bytes: 7, DueAt: at(minute)}
+}
+
 func event(reason string, at time.Time) *domain.Event {
 	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
 }
@@ -209,6 +222,24 @@ func fullRows() []any {
 			SessionID: "s1", Key: "order 17/é", Fingerprint: hash("body"), MessageID: "m1", CreatedAt: when(),
 			Failure: domain.StoredError{Kind: domain.Timeout, Code: domain.CodeWorkerTimeout, Message: "it's \"unknown\""},
 		},
+		&domain.SendQueue{
+			SessionID: "s1", UserID: "u1", Waiting: 3, Bytes: 1 << 40, DueAt: when(), NotBefore: when(), Hold: "it's \"busy\"",
+			ClaimedBy: "r1", ClaimedUntil: when(),
+		},
+		&domain.QueuedMessage{
+			ID: "q1", SessionID: "s1", UserID: "u1", SendAt: when(), Deadline: when(), CreatedAt: when(), Attempts: 2, Size: 1 << 40,
+			Message: domain.Outgoing{
+				To: "+62 812", Type: domain.TypeImage, Text: "Größe 🎉", MediaURL: "https://example.com/a.png", Media: "aGVs\nbG8=",
+				MediaType: "image/png", Filename: "a b.png", Caption: "it's \"mine\"",
+				Location: &domain.Location{Latitude: -6.2, Longitude: 106.8, Name: "Office", Address: "Jl. 1"},
+				Contact:  &domain.Contact{Name: "Bo", Phone: "6281", Email: "bo@example.com", Organization: "Ltd"},
+				Link:     &domain.Link{URL: "https://example.com", Title: "T", Description: "D", Thumbnail: "aGk="},
+				Poll:     &domain.Poll{Question: "Tea?", Options: []string{"yes", "no"}, MultipleAnswers: true},
+
+				QuotedMessageID: "3EB0", Mentions: []string{"6281", "6282"}, HumanSimulation: true,
+			},
+			Upload: []byte("\x00\xff\x01"), UploadType: "image/png", UploadSHA256: "00ff",
+		},
 		&domain.Event{
 			Type: domain.EventSessionFailedOver, At: when(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
 			FromWorker: "w2", Generation: 5, Status: domain.Reconnecting, Reason: "worker lost",
@@ -247,6 +278,8 @@ func minimalRows() []any {
 		&domain.Webhook{ID: "h1", SessionID: "s1", Slot: 1, URL: "https://example.com"},
 		&domain.Delivery{ID: "d1", WebhookID: "h1", Position: 1, Status: domain.DeliveryPending},
 		&domain.IdempotencyKey{SessionID: "s1", Key: "order 17/é"},
+		&domain.SendQueue{SessionID: "s1"},
+		&domain.QueuedMessage{ID: "q1", SessionID: "s1"},
 		&domain.Event{Type: domain.EventWorkerOnline},
 	}
 }
@@ -332,6 +365,7 @@ func scribble(row any) {
 			v.SetUint(v.Uint() + 1)
 		case reflect.Float64:
 			v.SetFloat(v.Float() + 1)
+		case reflect.Pointer: // nil, because walk descends into others
 		case reflect.Slice, reflect.Array:
 			for i := range v.Len() {
 				switch e := v.Index(i); e.Kind() {

@@ -45,6 +45,8 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Audit", auditClauses},
 		{"Webhooks", webhookClauses},
 		{"Deliveries", deliveryClauses},
+		{"SendQueues", sendQueueClauses},
+		{"QueuedMessages", queuedMessageClauses},
 		{"Model", modelClauses},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -171,6 +173,10 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 		return tx.Deliveries.Put(ctx, v)
 	case *domain.IdempotencyKey:
 		return tx.IdempotencyKeys.Put(ctx, v)
+	case *domain.SendQueue:
+		return tx.SendQueues.Put(ctx, v)
+	case *domain.QueuedMessage:
+		return tx.QueuedMessages.Put(ctx, v)
 	case *domain.Event:
 		return tx.Outbox.Append(ctx, *v)
 	}
@@ -218,6 +224,10 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 		return tx.Deliveries.Get(ctx, v.ID)
 	case *domain.IdempotencyKey:
 		return tx.IdempotencyKeys.Get(ctx, v.SessionID, v.Key)
+	case *domain.SendQueue:
+		return tx.SendQueues.Get(ctx, v.SessionID)
+	case *domain.QueuedMessage:
+		return tx.QueuedMessages.Get(ctx, v.SessionID, v.ID)
 	case *domain.Event:
 		all, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1)
 		if len(all) == 0 {

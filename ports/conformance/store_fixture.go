@@ -30,6 +30,7 @@ func writeFixture(ctx context.Context, tx *ports.Tx) error {
 		dueWebhook("h1", "s1", 1, at(1)), webhook("h2", "s3", 2), delivery("d1", "h1", 1, 1), delivery("d2", "h2", 1, 1),
 		endedDelivery("d3", "h2", 2, domain.DeliveryDelivered, 2), endedDelivery("d4", "h2", 3, domain.DeliveryDead, 3),
 		idempotencyKey("1", "s1", 1), idempotencyKey("2", "s2", 2), idempotencyKey("3", "s3", 3),
+		sendQueue("s1", "u1", 1), sendQueue("s3", "u2", 3), queued("q1", "s1", 1), queued("q2", "s3", 2), queued("q3", "s3", 3),
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -107,10 +108,26 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		return err
 	}
 	v.Abandon("gone", at(4))
+	queue, err := tx.SendQueues.Get(ctx, "s3")
+	if err != nil {
+		return err
+	}
+	queue.DueAt, queue.Bytes, queue.Hold = at(9), 9, "why"
+	waiting, err := tx.QueuedMessages.Get(ctx, "s3", "q3")
+	if err != nil {
+		return err
+	}
+	waiting.SendAt, waiting.Deadline, waiting.Message.Caption = at(1), at(2), "other"
+	forwarded, err := tx.QueuedMessages.Get(ctx, "s3", "q2")
+	if err != nil {
+		return err
+	}
+	recorded := sent("m7", "s3", "u2", 7)
 	for _, row := range []any{
 		u, w, s, m, k, c, g, r, i, user("u3"), session("s4", "u3"), idempotencyKey("5", "s4", 0), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
 		sent("m0", "s3", "u2", 0), refreshTokenFamily("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
 		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"), h, v, webhook("h3", "s4", 1), delivery("d5", "h2", 4, 5),
+		queue, waiting, sendQueue("s4", "u3", 4), queued("q4", "s4", 4), recorded,
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -126,6 +143,8 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		tx.RefreshTokenFamilies.DeleteExpired(ctx, at(600)),
 		tx.APIKeys.Delete(ctx, "k3"),
 		tx.Sessions.Delete(ctx, "s1", gone.Rev),
+		tx.QueuedMessages.Delete(ctx, "s3", "q2", forwarded.Rev),
+		tx.Messages.Delete(ctx, "s3", "m7", recorded.Rev),
 		tx.Cleanups.Delete(ctx, done),
 		second(tx.IdempotencyKeys.DeleteBefore(ctx, at(3), 10)),
 		tx.Migrations.DeleteBefore(ctx, at(5)),
@@ -181,6 +200,20 @@ func (d *db) dump() map[string]any {
 			messages, err := tx.Messages.List(ctx, id, domain.MessageFilter{})
 			see(id+" messages", messages, err)
 		}
+		for _, id := range []string{"s1", "s3", "s4"} {
+			queue, err := tx.SendQueues.Get(ctx, id)
+			see(id+" queue", queue, err)
+			waiting, err := tx.QueuedMessages.List(ctx, id, domain.Cursor{}, 0)
+			see(id+" queued", waiting, err)
+			expired, err := tx.QueuedMessages.Expired(ctx, id, at(600), 10)
+			see(id+" expired", expired, err)
+		}
+		for _, id := range []string{"u1", "u2", "u3"} {
+			n, err := tx.SendQueues.Bytes(ctx, id)
+			see(id+" queued bytes", n, err)
+		}
+		queues, err := tx.SendQueues.Due(ctx, at(600), 10)
+		see("due queues", queues, err)
 		for session, key := range map[string]string{"s1": "1", "s2": "2", "s3": "3", "s4": "5"} {
 			k, err := tx.IdempotencyKeys.Get(ctx, session, key)
 			see("idempotency key "+key, k, err)

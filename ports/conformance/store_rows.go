@@ -28,7 +28,7 @@ var rowClauses = []clause{
 func everyField(d *db) {
 	for _, row := range fullRows() {
 		given := deepCopy(reflect.ValueOf(row)).Interface()
-		requireFull(d.T, row, "Message.Rev") // an event has the message without it
+		requireFull(d.T, row, "Message.Rev", "Message.Upload", "Message.Schedule") // rows have messages without them
 		d.put(row)
 		got := d.get(row)
 		requireSame(d.T, given, got)
@@ -193,6 +193,21 @@ func copiesOut(d *db) {
 		"Webhooks.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Webhook, error) {
 			return tx.Webhooks.Due(ctx, at(9999), 10)
 		}),
+		"SendQueues.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.SendQueue, error) {
+			return tx.SendQueues.Get(ctx, "s1")
+		}),
+		"SendQueues.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.SendQueue, error) {
+			return tx.SendQueues.Due(ctx, at(9999), 10)
+		}),
+		"QueuedMessages.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.QueuedMessage, error) {
+			return tx.QueuedMessages.Get(ctx, "s1", "q1")
+		}),
+		"QueuedMessages.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.QueuedMessage, error) {
+			return tx.QueuedMessages.List(ctx, "s1", domain.Cursor{}, 10)
+		}),
+		"QueuedMessages.Expired": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.QueuedMessage, error) {
+			return tx.QueuedMessages.Expired(ctx, "s1", at(9999), 10)
+		}),
 		"Deliveries.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Delivery, error) { return tx.Deliveries.Get(ctx, "d1") }),
 		"Deliveries.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Delivery, error) {
 			return tx.Deliveries.List(ctx, "h1", ports.DeliveryFilter{})
@@ -317,11 +332,12 @@ func putGone(d *db) {
 	g := reload(d, &domain.Migration{ID: "g1"})
 	h := reload(d, &domain.Webhook{ID: "h1"})
 	v := reload(d, &domain.Delivery{ID: "d1"})
+	q, waiting := reload(d, &domain.SendQueue{SessionID: "s1"}), reload(d, &domain.QueuedMessage{ID: "q1", SessionID: "s1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
 			tx.Cleanups.Delete(ctx, c), tx.Migrations.DeleteBefore(ctx, at(9999)))
 	})
-	for _, row := range []any{s, k, m, w, c, g, h, v} {
+	for _, row := range []any{s, k, m, w, c, g, h, v, q, waiting} {
 		require.ErrorIs(d.T, d.tryPut(row), ports.ErrConflict, "%T that was deleted", row)
 		d.requireGone(row)
 	}
@@ -359,7 +375,7 @@ func refusedPut(d *db) {
 
 // rename changes a text of the row that nothing depends on.
 func rename(row any) bool {
-	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash", "Reason", "ClaimedBy", "Fingerprint"} {
+	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash", "Reason", "ClaimedBy", "Fingerprint", "UploadType"} {
 		if f := reflect.ValueOf(row).Elem().FieldByName(name); f.IsValid() {
 			if f.Kind() == reflect.String {
 				f.SetString("renamed")
@@ -413,6 +429,14 @@ func notFound(d *db) {
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Webhook, error) { return tx.Webhooks.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.SendQueue, error) {
+			return tx.SendQueues.Get(ctx, "none")
+		})
+		for _, session := range []string{"s1", "none"} {
+			missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.QueuedMessage, error) {
+				return tx.QueuedMessages.Get(ctx, session, "none")
+			})
+		}
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Delivery, error) {
 			return tx.Deliveries.Get(ctx, "none")
 		})
@@ -436,6 +460,12 @@ func notFound(d *db) {
 			"Webhooks.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Webhooks.Delete(ctx, "none") },
 			"Webhooks.Put of no session": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Webhooks.Put(ctx, webhook("h9", "none", 1))
+			},
+			"SendQueues.Put of no session": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.SendQueues.Put(ctx, sendQueue("none", "u1", 1))
+			},
+			"QueuedMessages.Put of no session": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.QueuedMessages.Put(ctx, queued("q9", "none", 1))
 			},
 			"Deliveries.Put of no webhook": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Deliveries.Put(ctx, delivery("d9", "none", 1, 1))

@@ -72,6 +72,7 @@ type messageStatements struct {
 	putDelivered                                putStatements
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
 	countSince, pendingBefore, deleteBefore     *Statement
+	remove                                      *Statement
 	index                                       *Statement // of PostgreSQL
 	indexNew, advanceIndexed                    *Statement // of SQLite
 }
@@ -101,6 +102,7 @@ func (b *Queries) messageStatements() messageStatements {
 			order("created_at", "id").limit()),
 		deleteBefore: b.write(b.deleteFrom("messages",
 			"id IN (SELECT id FROM messages WHERE session_id = ? AND created_at < ? ORDER BY created_at, id LIMIT ?)")),
+		remove: b.write(b.deleteFrom("messages", equal("id", "session_id", "rev"))),
 	}
 }
 
@@ -120,6 +122,10 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 func (t *messages) DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error) {
 	n, err := (*Tx)(t).exec(ctx, t.queries.messages.deleteBefore, sessionID, ceilMicros(before), max(limit, 0))
 	return int(n), err
+}
+
+func (t *messages) Delete(ctx context.Context, sessionID, id string, rev int64) error {
+	return (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.messages.remove, id, sessionID, rev)
 }
 
 func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Message, error) {

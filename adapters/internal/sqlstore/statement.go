@@ -57,6 +57,8 @@ type Queries struct {
 	audit           auditStatements
 	webhooks        webhookStatements
 	deliveries      deliveryStatements
+	sendQueues      sendQueueStatements
+	queuedMessages  queuedMessageStatements
 	schema          schemaStatements
 }
 
@@ -85,6 +87,8 @@ func compile(d Dialect) *Queries {
 	b.audit = b.auditStatements()
 	b.webhooks = b.webhookStatements()
 	b.deliveries = b.deliveryStatements()
+	b.sendQueues = b.sendQueueStatements()
+	b.queuedMessages = b.queuedMessageStatements()
 	b.schema = b.schemaStatements()
 	if d.types.IsSQLite { // after the statements that all dialects have
 		b.addIndexNew()

@@ -71,6 +71,7 @@ func (b *Queries) Begin(ctx context.Context, c Conn, owner any, access Access) *
 		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*migrations)(t),
 		Messages: (*messages)(t), IdempotencyKeys: (*idempotencyKeys)(t), LoadSamples: (*loadSamples)(t), Usage: (*usage)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
 		Replicas: (*replicas)(t), Audit: (*audit)(t), Webhooks: (*webhooks)(t), Deliveries: (*deliveries)(t),
+		SendQueues: (*sendQueues)(t), QueuedMessages: (*queuedMessages)(t),
 	}
 	return t
 }
