@@ -34,6 +34,7 @@ type Options struct {
 	Replicas int                   // replicas of the control plane on the store; default 1
 	Webhooks domain.WebhookPolicy  // zero fields: domain.DefaultWebhookPolicy
 	Mailer   ports.Mailer          // gets notices; default: none
+	SendPace int                   // messages a minute that the queue of a session forwards; default: no limit
 	Log      *slog.Logger          // default: discards
 }
 
@@ -147,7 +148,7 @@ func (h *Harness) Start(replica int) {
 	sealer, err := aesgcm.New("the key of all replicas in a test", "webhooks", h.random)
 	h.must(err)
 	o, err := orchestrator.New(orchestrator.Config{
-		Webhooks: h.Receiver, Sealer: sealer, WebhookPolicy: h.options.Webhooks, Mailer: h.options.Mailer,
+		Webhooks: h.Receiver, Sealer: sealer, WebhookPolicy: h.options.Webhooks, Mailer: h.options.Mailer, SendPace: h.options.SendPace,
 		Store: h.Store, Workers: h.fleet, MediaTypes: mimetype.Types{},
 		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Invalidator: p.invalidator,
 		Clock: p.clock, IDs: h.ids, Random: h.random,

@@ -72,6 +72,10 @@ type Config struct {
 	// MaxMigrations bounds the same in the whole fleet, over all replicas. 0: 32.
 	MaxMigrations int
 
+	// SendPace is how many messages a minute the queue of one session forwards, with jitter. 0:
+	// as many as its worker takes. Direct sends do not wait for it.
+	SendPace int
+
 	// EventRetention is how long published events are kept. 0: 7 days. How long messages
 	// are kept is a limit of their owner's tier.
 	EventRetention time.Duration
@@ -85,6 +89,9 @@ type Config struct {
 	// error, and nothing waits.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
+
+// MaxSendPace is the highest pace that can be set, in messages a minute.
+const MaxSendPace = 6000
 
 // WithDefaults returns a copy with every optional field set.
 func (c Config) WithDefaults() Config {
@@ -191,6 +198,9 @@ func (c Config) Validate() error {
 		require("Clock"+alternative, c.Clock == nil)
 		require("IDs"+alternative, c.IDs == nil)
 		require("Random"+alternative, c.Random == nil)
+	}
+	if c.SendPace < 0 || c.SendPace > MaxSendPace {
+		errs = append(errs, fmt.Errorf("orchestrator: SendPace must be between 0 and %d messages a minute", MaxSendPace))
 	}
 	if err := c.Timing.Validate(); err != nil {
 		errs = append(errs, err)

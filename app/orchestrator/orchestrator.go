@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/outbox"
 	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
 	"github.com/switchyard-wa/switchyard/app/internal/registry"
+	"github.com/switchyard-wa/switchyard/app/internal/sendqueue"
 	"github.com/switchyard-wa/switchyard/app/internal/sessions"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/app/internal/usage"
@@ -50,6 +51,7 @@ type Orchestrator struct {
 	messages    *messaging.Messages
 	workers     *registry.Workers
 	webhooks    *webhooks.Webhooks
+	sendQueues  *sendqueue.Queues
 
 	auditRetention time.Duration
 
@@ -107,10 +109,15 @@ func (o *Orchestrator) compose(c Config) {
 	owners := sessions.New(writer, o.members, o.cache, o.sync, o.reconciler, o.keys)
 	o.users = sessions.NewUsers(writer, o.cache, o.sync, o.keys)
 	routes := messaging.NewRoutes(e, c.Routes)
+	o.sendQueues = sendqueue.New(sendqueue.Parts{
+		Writer: writer, Members: o.members, Pace: c.SendPace, Parallel: c.Parallel, Wake: o.queue.Wake,
+		Announce: func(id string) { o.publishInvalidation(ports.Invalidation{Sessions: []string{id}}) },
+	})
 	o.messages = messaging.New(messaging.Parts{
-		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Keys: o.keys,
+		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Keys: o.keys, Queues: o.sendQueues,
 		Detector: o.detector, Routes: routes, Usage: o.usage, URLs: c.URLs, Types: c.MediaTypes,
 	})
+	o.sendQueues.SetForwarder(o.messages)
 	parallel := registry.Parallel{Sessions: 2 * c.MigrationsPerWorker, Probes: c.Parallel}
 	o.workers = registry.NewWorkers(writer, o.cache, o.sync, o.detector, o.reconciler, parallel)
 
@@ -126,6 +133,7 @@ func (o *Orchestrator) compose(c Config) {
 	writer.AfterCommit(routes.AfterCommit)
 	writer.AfterCommit(o.usage.AfterCommit)
 	writer.AfterCommit(o.webhooks.AfterCommit)
+	writer.AfterCommit(o.sendQueues.AfterCommit)
 	writer.AfterCommit(o.announce)
 
 	o.Services = service.Services{
@@ -137,12 +145,13 @@ func (o *Orchestrator) compose(c Config) {
 			Writer: writer, Cache: o.cache, Sync: o.sync, Migrator: o.migrator, Reconciler: o.reconciler,
 			Sessions: owners, Queue: o.queue, Parallel: parallel.Sessions,
 		})),
-		Users:    o.users,
-		Protocol: protocol,
-		Access:   protocol,
-		Audit:    e.Trail(),
-		Events:   o.events,
-		Webhooks: o.webhooks,
+		Users:     o.users,
+		Protocol:  protocol,
+		Access:    protocol,
+		Audit:     e.Trail(),
+		Events:    o.events,
+		Webhooks:  o.webhooks,
+		Scheduled: o.sendQueues,
 	}
 }
 
@@ -211,6 +220,7 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 	}
 	o.sync.Invalidate(i)
 	o.events.NoteChanges(i.Sessions...)
+	o.sendQueues.NoteRemoteChanges(i.Sessions...)
 	o.events.Wake()
 	o.usage.Wake()
 	if i.Events || i.All {

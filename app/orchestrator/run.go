@@ -131,6 +131,7 @@ func (o *Orchestrator) pass(ctx context.Context, work *workqueue.Batch) (time.Ti
 		func() (time.Time, error) { return o.usage.Count(ctx) },
 		func() (time.Time, error) { return o.webhooks.Project(ctx) },
 		func() (time.Time, error) { return o.webhooks.Dispatch(ctx, work) },
+		func() (time.Time, error) { return o.sendQueues.Dispatch(ctx, work) },
 	} {
 		at, err := step()
 		if !at.IsZero() && at.Before(next) {
@@ -150,6 +151,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	}
 	o.housekeepAt = now.Add(housekeepEvery)
 	o.queue.Housekeep(now)
+	o.sendQueues.Housekeep(now)
 	o.usage.Wake()
 	err := errors.Join(o.keys.StoreLastUse(ctx), o.webhooks.SavePosition(ctx))
 	if !o.members.OwnsWork("house") {

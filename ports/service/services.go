@@ -13,4 +13,5 @@ type Services struct {
 	Audit      Audit
 	Events     Events
 	Webhooks   Webhooks
+	Scheduled  Scheduled
 }

@@ -32,6 +32,13 @@
 // worker sent nothing. Any other failure after the request was written leaves the outcome
 // unknown: a 5xx, a page of a proxy, a 200 without the id of the message.
 //
+// # Sent later
+//
+// A message with a [domain.Schedule] enters the send queue of its session instead (package
+// sendqueue), which hands it to [Messages.Forward] when it is time. From the quota on, Forward
+// does what a direct send does. A message that the worker certainly did not send waits again,
+// unless waiting cannot help or its attempts are used up.
+//
 // # Idempotency keys
 //
 //	SendOnce ─► no other send here has the key ─► send ─► PENDING row + key's row, one transaction
@@ -49,6 +56,9 @@
 // the first send is under way: on this replica for its end ([keyedSends]), on another one
 // until the rows tell the end or its time limit is over. A crash between the record and the
 // answer leaves neither: the repeat is answered with the unknown outcome.
+//
+// A repeat of a message that is sent later is answered at once, by its state and without an
+// error: the first call was answered before the message was sent.
 //
 // Actions on messages and typing signals take no key: they record no message to which a key
 // could be bound.

@@ -98,7 +98,7 @@ func (m *Messages) sendKeyed(ctx context.Context, s service.Sender, key string, 
 	}
 	bound := &domain.IdempotencyKey{SessionID: s.SessionID, Key: key, Fingerprint: fingerprint}
 	if hasWaited {
-		sent, isReplay, err := m.replay(ctx, s, bound)
+		sent, isReplay, err := m.replay(ctx, s, bound, out)
 		if isReplay || err != nil {
 			return sent, isReplay, err
 		}
@@ -110,7 +110,7 @@ func (m *Messages) sendKeyed(ctx context.Context, s service.Sender, key string, 
 	// Nothing was recorded, perhaps because the key is bound already. A repeat is answered
 	// even if a send would be refused by now.
 	own := bound.MessageID
-	replayed, isReplay, replayErr := m.replay(ctx, s, bound)
+	replayed, isReplay, replayErr := m.replay(ctx, s, bound, out)
 	switch {
 	case isReplay && (replayed == nil || replayed.ID != own): // not our own, whose commit is uncertain
 		return replayed, true, replayErr
@@ -149,8 +149,9 @@ func (m *Messages) bindKey(ctx context.Context, tx *ports.Tx, key *domain.Idempo
 }
 
 // replay returns the message and the error of the send to which the key is bound.
-// isReplay is false if the key is free, or if the store cannot be read.
-func (m *Messages) replay(ctx context.Context, s service.Sender, key *domain.IdempotencyKey) (sent *domain.Message, isReplay bool, err error) {
+// isReplay is false if the key is free, or if the store cannot be read. A message with a
+// Schedule was accepted, and is returned without an error whatever has become of it.
+func (m *Messages) replay(ctx context.Context, s service.Sender, key *domain.IdempotencyKey, out *domain.Outgoing) (sent *domain.Message, isReplay bool, err error) {
 	for pause := firstLookAfter; ; pause = min(2*pause, lastLookAfter) {
 		bound, message, err := m.boundSend(ctx, s, key)
 		switch {
@@ -163,7 +164,9 @@ func (m *Messages) replay(ctx context.Context, s service.Sender, key *domain.Ide
 				"This Idempotency-Key was used for another message; use a new key for each message")
 		case message == nil:
 			return nil, true, domain.Errorf(domain.Conflict, domain.CodeIdempotencyConflict,
-				"The message of this Idempotency-Key is no longer in the history; use a new key to send it again")
+				"The message of this Idempotency-Key was cancelled, or is no longer in the history; use a new key to send it again")
+		case out.Schedule != nil:
+			return message, true, nil
 		}
 		if err := outcomeOf(bound, message); !errors.Is(err, errUndecided) {
 			return message, true, err
@@ -178,7 +181,7 @@ func (m *Messages) replay(ctx context.Context, s service.Sender, key *domain.Ide
 }
 
 // boundSend reads a key and its message. A key that does not exist, or no longer counts,
-// is [ports.ErrNotFound]. The message is nil if retention has removed it.
+// is [ports.ErrNotFound]. The message is nil if it was cancelled, or retention has removed it.
 func (m *Messages) boundSend(ctx context.Context, s service.Sender, key *domain.IdempotencyKey) (bound *domain.IdempotencyKey, message *domain.Message, err error) {
 	err = m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		bound, message = nil, nil
@@ -194,6 +197,9 @@ func (m *Messages) boundSend(ctx context.Context, s service.Sender, key *domain.
 			return ports.ErrNotFound
 		}
 		message, err = tx.Messages.Get(ctx, key.SessionID, bound.MessageID)
+		if errors.Is(err, ports.ErrNotFound) {
+			message, err = waitingMessage(ctx, tx, key.SessionID, bound.MessageID)
+		}
 		if errors.Is(err, ports.ErrNotFound) {
 			message, err = nil, nil
 		}

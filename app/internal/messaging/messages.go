@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/sendqueue"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/app/internal/usage"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -33,6 +34,7 @@ type Messages struct {
 	detector *failure.Detector
 	usage    *usage.Counter
 	routes   *Routes
+	queues   *sendqueue.Queues
 	urls     ports.URLPolicy  // nil: any URL may be fetched
 	types    ports.MediaTypes // nil: content is not checked
 	early    earlyReports
@@ -52,6 +54,7 @@ type Parts struct {
 	Detector *failure.Detector
 	Usage    *usage.Counter
 	Routes   *Routes
+	Queues   *sendqueue.Queues
 	URLs     ports.URLPolicy  // judges the URLs of messages; nil: any may be fetched
 	Types    ports.MediaTypes // tells the types of media; nil: content is not checked
 }
@@ -60,7 +63,7 @@ type Parts struct {
 func New(p Parts) *Messages {
 	return &Messages{
 		Writer: p.Writer, members: p.Members, cache: p.Cache, sync: p.Sync, keys: p.Keys,
-		detector: p.Detector, routes: p.Routes, usage: p.Usage, urls: p.URLs, types: p.Types,
+		detector: p.Detector, routes: p.Routes, queues: p.Queues, usage: p.Usage, urls: p.URLs, types: p.Types,
 	}
 }
 
@@ -87,7 +90,8 @@ func (m *Messages) History(ctx context.Context, userID, sessionID string, f doma
 	return page, next, nil
 }
 
-// Get returns one message by our id or WhatsApp's.
+// Get returns one message by our id or WhatsApp's. A message that waits in the send queue is
+// PENDING.
 func (m *Messages) Get(ctx context.Context, userID, sessionID, messageID string) (found *domain.Message, err error) {
 	err = m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
@@ -96,6 +100,9 @@ func (m *Messages) Get(ctx context.Context, userID, sessionID, messageID string)
 		found, err = tx.Messages.Get(ctx, sessionID, messageID)
 		if errors.Is(err, ports.ErrNotFound) {
 			found, err = tx.Messages.ByWhatsAppID(ctx, sessionID, messageID)
+		}
+		if errors.Is(err, ports.ErrNotFound) {
+			found, err = waitingMessage(ctx, tx, sessionID, messageID)
 		}
 		return apperr.Message(err)
 	})

@@ -35,6 +35,9 @@ func (m *Messages) prepare(ctx context.Context, out *domain.Outgoing) (*domain.O
 // send sends a valid message. It binds the key to the message if there is one. The
 // message is nil if it was not recorded.
 func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgoing, key *domain.IdempotencyKey) (*domain.Message, error) {
+	if out.Schedule != nil {
+		return m.enqueue(ctx, s, out, key)
+	}
 	to, err := domain.ParseRecipient(out.To)
 	if err != nil {
 		return nil, err
@@ -70,13 +73,7 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 	defer cancel()
 	pending := m.early.beginSend(s.SessionID)
 	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: to, Message: out}
-	sent, err := m.Workers.Send(ctx, fleet.Ref(worker), send)
-	if err != nil {
-		if moved := m.retargetAfterMove(ctx, s, worker, err); moved != nil && checkAbilities(moved, out) == nil {
-			worker = moved
-			sent, err = m.Workers.Send(ctx, fleet.Ref(worker), send)
-		}
-	}
+	worker, sent, err := m.callWorker(ctx, s, worker, send)
 	if err != nil {
 		m.finishSend(ctx, pending, "")
 		return message, m.recordSendFailure(ctx, quota, worker, message, key, err)
@@ -89,6 +86,18 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 		return message, apperr.Public(err)
 	}
 	return message, failure
+}
+
+// callWorker forwards a message. It returns the worker that was called last.
+func (m *Messages) callWorker(ctx context.Context, s service.Sender, worker *domain.Worker, send ports.Send) (*domain.Worker, ports.Sent, error) {
+	sent, err := m.Workers.Send(ctx, fleet.Ref(worker), send)
+	if err != nil {
+		if moved := m.retargetAfterMove(ctx, s, worker, err); moved != nil && checkAbilities(moved, send.Message) == nil {
+			worker = moved
+			sent, err = m.Workers.Send(ctx, fleet.Ref(worker), send)
+		}
+	}
+	return worker, sent, err
 }
 
 // sentFailure returns the public error for an answer that the message failed, or nil.

@@ -21,6 +21,9 @@ func (m *Messages) validate(ctx context.Context, out *domain.Outgoing) (*domain.
 		}
 	}
 	out, unread := m.checkContent(out, err, &p)
+	if err != nil || p.Err() != nil {
+		m.mergeSchedule(&p, out)
+	}
 	switch {
 	case unread != nil:
 		return nil, apperr.Public(unread)
@@ -33,6 +36,18 @@ func (m *Messages) validate(ctx context.Context, out *domain.Outgoing) (*domain.
 	}
 	all.Merge(p.Err())
 	return nil, all.Err()
+}
+
+// mergeSchedule adds what is wrong with the schedule of a message that is refused anyway. The
+// schedule of a valid message is judged when the message is recorded: the repeat of a send
+// is answered although its time has passed.
+func (m *Messages) mergeSchedule(p *domain.Problems, out *domain.Outgoing) {
+	if out.Schedule == nil {
+		return
+	}
+	if _, _, err := out.Schedule.Resolve(m.Now()); err != nil {
+		p.Merge(err)
+	}
 }
 
 // checkContent checks the media and the thumbnail that the message carries by what they

@@ -1,0 +1,340 @@
+package sendqueue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Dispatch begins a run for each queue that is due and that this replica should work on. It
+// returns when it must be called again; zero: after the next Wake.
+func (q *Queues) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Time, error) {
+	now := q.Now()
+	if !q.due.Swap(false) && (q.nextDue.IsZero() || now.Before(q.nextDue)) {
+		return q.nextDue, nil
+	}
+	released := q.held.takeReleased()
+	list, next, err := q.dueQueues(ctx, now)
+	if err != nil {
+		q.due.Store(true)
+		q.NoteSessions(released...)
+		return now.Add(retryAfterError), err
+	}
+	q.nextDue = next
+	if q.IsShared() {
+		q.lookAgain(now.Add(pollEvery))
+	}
+	for _, id := range released {
+		if !slices.ContainsFunc(list, func(s *domain.SendQueue) bool { return s.SessionID == id && !s.DueAt.After(now) }) {
+			q.begin(work, &domain.SendQueue{SessionID: id}, now)
+		}
+	}
+	for _, queue := range list {
+		if queue.DueAt.After(now) {
+			q.lookAgain(queue.DueAt)
+			break
+		}
+		if q.parts.Members.IsOthersClaim(queue.ClaimedBy, queue.ClaimedUntil, now) {
+			continue // the next poll looks again
+		}
+		if !q.parts.Members.ShouldRun("queue/"+queue.SessionID, queue.DueAt, now) {
+			q.lookAgain(queue.DueAt.Add(membership.TakeoverDelay))
+			continue
+		}
+		q.begin(work, queue, now)
+	}
+	return q.nextDue, nil
+}
+
+// dueQueues returns the queues that are due now or soon, and when to look again; zero: after
+// the next Wake.
+func (q *Queues) dueQueues(ctx context.Context, now time.Time) (list []*domain.SendQueue, next time.Time, err error) {
+	err = q.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		next = now.Add(lookAhead)
+		list, err = tx.SendQueues.Due(ctx, next, dueLimit)
+		if err != nil || len(list) > 0 {
+			return err
+		}
+		next, err = tx.SendQueues.NextDue(ctx)
+		return err
+	})
+	return list, next, err
+}
+
+// lookAgain makes Dispatch look at a time, or earlier.
+func (q *Queues) lookAgain(at time.Time) {
+	if q.nextDue.IsZero() || at.Before(q.nextDue) {
+		q.nextDue = at
+	}
+}
+
+// begin runs a queue in the background, now or as soon as there is a slot.
+func (q *Queues) begin(work *workqueue.Batch, queue *domain.SendQueue, now time.Time) {
+	id := queue.SessionID
+	task := workqueue.Task{Key: id, Worker: queue.UserID} // bounds the runs of each user, too
+	if q.tasks.Dispatch(work, task, func() error { return q.run(work.Context, id) }, q.runEnded) {
+		return
+	}
+	q.lookAgain(now.Add(retryAfterError))
+	if queue.UserID == "" { // it was released, and may not be due
+		q.held.release(id)
+	}
+}
+
+// runEnded lets queues run that waited for a slot.
+func (q *Queues) runEnded() {
+	q.due.Store(true)
+	q.parts.Wake()
+}
+
+// run forwards the messages of a session that are due, one after the other.
+func (q *Queues) run(ctx context.Context, sessionID string) (err error) {
+	defer func() { q.LogFailure(ctx, "send queue failed", err, "session", sessionID) }()
+	for range forwardsPerRun {
+		next, err := q.step(ctx, sessionID)
+		if err != nil || next == nil {
+			return err
+		}
+		isHeld, err := q.forward(ctx, next)
+		if err != nil || isHeld {
+			return err
+		}
+	}
+	return q.change(ctx, sessionID, func(context.Context, *txn.Tx, *domain.SendQueue) error { return nil }) // ends the claim
+}
+
+// step fails the messages whose deadline has passed, and claims the queue for the next
+// message that is due. It returns nil if there is none now.
+func (q *Queues) step(ctx context.Context, sessionID string) (next *domain.QueuedMessage, err error) {
+	for hasMore := true; hasMore; {
+		err = q.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+			next, hasMore = nil, false
+			now := q.Now()
+			queue, err := tx.SendQueues.Get(ctx, sessionID)
+			if errors.Is(err, ports.ErrNotFound) {
+				q.held.unwatch(sessionID)
+				return nil
+			}
+			if err != nil || q.parts.Members.IsOthersClaim(queue.ClaimedBy, queue.ClaimedUntil, now) {
+				return err
+			}
+			before := *queue
+			expired, err := tx.QueuedMessages.Expired(ctx, sessionID, now, expiredPerTx)
+			if err != nil {
+				return err
+			}
+			for _, m := range expired {
+				if err := q.fail(ctx, tx, queue, m, queue.ExpiryReason()); err != nil {
+					return err
+				}
+			}
+			hasMore = len(expired) == expiredPerTx
+			if next, err = q.pick(ctx, tx, queue, now); err != nil {
+				return err
+			}
+			if *queue == before {
+				return nil
+			}
+			return tx.SendQueues.Put(ctx, queue)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// pick returns the next message if it is due, and claims the queue for it. Otherwise it
+// sets when the queue is due, and ends the claim.
+func (q *Queues) pick(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, now time.Time) (*domain.QueuedMessage, error) {
+	first, err := tx.QueuedMessages.List(ctx, queue.SessionID, domain.Cursor{}, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(first) == 0 {
+		queue.DueAt, queue.Hold = time.Time{}, ""
+		q.release(queue)
+		q.held.unwatch(queue.SessionID)
+		return nil, nil
+	}
+	at := first[0].SendAt
+	if queue.NotBefore.After(at) {
+		at = queue.NotBefore
+	}
+	if at.After(now) {
+		q.held.unwatch(queue.SessionID)
+		return nil, q.wait(ctx, tx, queue, at)
+	}
+	q.claim(queue, now)
+	queue.WakeAt(now)
+	return tx.QueuedMessages.Get(ctx, queue.SessionID, first[0].ID)
+}
+
+// wait makes a queue due at a time, or at the next deadline, and ends its claim.
+func (q *Queues) wait(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, at time.Time) error {
+	deadline, err := tx.QueuedMessages.NextDeadline(ctx, queue.SessionID)
+	if err != nil {
+		return err
+	}
+	queue.DueAt = at
+	if !deadline.IsZero() {
+		queue.WakeAt(deadline)
+	}
+	q.release(queue)
+	return nil
+}
+
+// claim claims a queue for the time of a call to a worker.
+func (q *Queues) claim(queue *domain.SendQueue, now time.Time) {
+	if q.IsShared() {
+		queue.ClaimedBy, queue.ClaimedUntil = q.Self.ID, now.Add(claimLife)
+	}
+}
+
+// release ends a claim of this replica.
+func (q *Queues) release(queue *domain.SendQueue) {
+	if queue.ClaimedBy == q.Self.ID {
+		queue.ClaimedBy, queue.ClaimedUntil = "", time.Time{}
+	}
+}
+
+// forward sends a message. It reports whether the session cannot send now.
+func (q *Queues) forward(ctx context.Context, m *domain.QueuedMessage) (isHeld bool, err error) {
+	jitter, err := q.jitter()
+	if err != nil {
+		return false, err
+	}
+	q.held.watch(m.SessionID)
+	err = q.parts.Forwarder.Forward(ctx, m,
+		func(ctx context.Context, tx *ports.Tx) error { return q.take(ctx, tx, m, jitter) },
+		func(ctx context.Context, tx *ports.Tx) error { return q.putBack(ctx, tx, m) })
+	var held *HeldError
+	var refused *domain.Error
+	switch {
+	case err == nil, errors.Is(err, ErrGone):
+		return false, nil
+	case errors.As(err, &held):
+		return true, q.hold(ctx, m.SessionID, held)
+	case errors.As(err, &refused) && refused.Kind != domain.Internal && refused.Kind != domain.Unavailable:
+		return false, q.change(ctx, m.SessionID, func(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue) error {
+			err := q.fail(ctx, tx, queue, m, refused.Message)
+			if errors.Is(err, ports.ErrConflict) {
+				return txn.ErrUnchanged // it was changed or cancelled meanwhile
+			}
+			return err
+		})
+	}
+	return false, err
+}
+
+// change changes a queue and ends the claim of this replica.
+func (q *Queues) change(ctx context.Context, sessionID string, fn func(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue) error) error {
+	err := q.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		queue, err := tx.SendQueues.Get(ctx, sessionID)
+		if errors.Is(err, ports.ErrNotFound) {
+			return txn.ErrUnchanged // the session was deleted
+		}
+		if err != nil {
+			return err
+		}
+		if err := fn(ctx, tx, queue); err != nil {
+			return err
+		}
+		q.release(queue)
+		return tx.SendQueues.Put(ctx, queue)
+	})
+	if errors.Is(err, txn.ErrUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// hold records why a queue waits, and until when.
+func (q *Queues) hold(ctx context.Context, sessionID string, held *HeldError) error {
+	return q.change(ctx, sessionID, func(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue) error {
+		at := q.Now().Add(held.Wait)
+		queue.Hold = held.Reason
+		if held.Pauses {
+			queue.NotBefore = at
+		}
+		return q.wait(ctx, tx, queue, at)
+	})
+}
+
+// take removes a message from its queue because it is forwarded now.
+func (q *Queues) take(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage, jitter float64) error {
+	now := q.Now()
+	queue, err := tx.SendQueues.Get(ctx, m.SessionID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return ErrGone
+	}
+	if err != nil {
+		return err
+	}
+	if queue.ClaimedBy != q.Self.ID && q.IsShared() {
+		return ErrGone // this replica was away, and another one goes on
+	}
+	err = tx.QueuedMessages.Delete(ctx, m.SessionID, m.ID, m.Rev)
+	if errors.Is(err, ports.ErrConflict) {
+		return ErrGone
+	}
+	if err != nil {
+		return err
+	}
+	queue.Remove(m)
+	queue.Hold = ""
+	if q.parts.Pace > 0 {
+		queue.NotBefore = now.Add(time.Duration(float64(time.Minute) / float64(q.parts.Pace) * (0.5 + jitter)))
+	}
+	q.claim(queue, now)
+	return tx.SendQueues.Put(ctx, queue)
+}
+
+// putBack makes a message wait again.
+func (q *Queues) putBack(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage) error {
+	queue, err := tx.SendQueues.Get(ctx, m.SessionID)
+	if err != nil {
+		return err
+	}
+	again := *m
+	again.Rev = 0
+	again.Attempts++
+	if err := tx.QueuedMessages.Put(ctx, &again); err != nil {
+		return err
+	}
+	queue.Restore(m)
+	return tx.SendQueues.Put(ctx, queue)
+}
+
+// fail removes a message from its queue, which the caller stores, and records why it was
+// not sent.
+func (q *Queues) fail(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, m *domain.QueuedMessage, reason string) error {
+	if err := tx.QueuedMessages.Delete(ctx, m.SessionID, m.ID, m.Rev); err != nil {
+		return err
+	}
+	queue.Remove(m)
+	now := q.Now()
+	pending := m.Record(m.CreatedAt)
+	failed := *pending
+	failed.TransitionTo(domain.MessageFailed, now, reason)
+	if err := tx.Messages.Put(ctx, &failed); err != nil {
+		return err
+	}
+	return tx.Record(ctx, domain.MessageEvents(pending, &failed, now)...)
+}
+
+// jitter returns a random number from 0 to 1.
+func (q *Queues) jitter() (float64, error) {
+	var b [4]byte
+	_, err := q.Random.Read(b[:])
+	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
+}
