@@ -55,6 +55,8 @@ var bodies = map[string]string{
 	"PUT /sessions/{id}/webhooks/{webhookId}": `{"isActive":false}`,
 	"PUT /sessions/{id}/webhook":              `{"url":"https://example.com/in","secret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}`,
 
+	"PUT /sessions/{id}/scheduled/{messageId}": `{"sendAt":"2026-03-01T18:00:00Z","message":"later"}`,
+
 	"POST /workers":                     `{"endpoint":"http://my-host.example.com:8001"}`,
 	"PUT /workers/{workerId}":           `{"maxSessions":20,"labels":{"pool":"eu"}}`,
 	"POST /workers/test":                `{"endpoint":"http://my-host.example.com:8001"}`,

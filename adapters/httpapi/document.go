@@ -276,6 +276,20 @@ func (s *surface) document(version string) map[string]any {
 	return doc
 }
 
+// acceptedResponse describes the answer to a send that waits, by the answer to one that does
+// not.
+func acceptedResponse(sent map[string]any) map[string]any {
+	accepted := maps.Clone(sent)
+	success := at(sent, "content", "application/json")
+	example := maps.Clone(success["example"].(map[string]any))
+	data := maps.Clone(example["data"].(map[string]any))
+	data["messageId"], data["status"] = nil, domain.MessagePending
+	example["data"], example["message"] = data, acceptedMessage
+	accepted["description"] = acceptedMessage
+	accepted["content"] = map[string]any{"application/json": map[string]any{"schema": success["schema"], "example": example}}
+	return accepted
+}
+
 // finish adds what the declaration of an operation says beyond huma.
 func (r *route) finish(op, schemas map[string]any) {
 	op["x-credential"] = r.credential.String()
@@ -289,6 +303,9 @@ func (r *route) finish(op, schemas map[string]any) {
 	example, _ := exampleOf(success["schema"], schemas).(map[string]any)
 	example["message"] = r.message
 	success["example"] = example
+	if r.takesIdempotencyKey() && !r.sendsMany {
+		at(op, "responses")[strconv.Itoa(http.StatusAccepted)] = acceptedResponse(response)
+	}
 	if r.download {
 		data := at(schemas, strings.TrimPrefix(success["schema"].(map[string]any)["$ref"].(string), "#/components/schemas/"), "properties")["data"].(map[string]any)
 		content["application/json"] = map[string]any{"schema": data, "example": exampleOf(data, schemas)}

@@ -76,7 +76,7 @@ const basePath = "/api/v1"
 
 // routes returns the whole API. The listing in testdata has the same order.
 func routes() []route {
-	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), eventRoutes(), webhookRoutes(), messageRoutes(), actionRoutes(),
+	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), eventRoutes(), webhookRoutes(), messageRoutes(), scheduledRoutes(), actionRoutes(),
 		fleetRoutes(), workerRoutes(), adminRoutes(), auditRoutes(), exportRoutes(), healthRoutes())
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	sentMessage = "Message sent"
+	sentMessage     = "Message sent"
+	acceptedMessage = "Message accepted; it is sent later"
 
 	sendDescription = "`to` is an international number or a JID. The message is recorded before it is forwarded, and is never sent twice by the " +
 		"server. With WORKER_TIMEOUT the outcome is unknown: the message stays PENDING, `details` has its id, and a later report settles it. " +
@@ -22,7 +23,13 @@ const (
 		"MESSAGE_NOT_FOUND; a reply or a mention by a worker that cannot send them with INVALID_STATE. With the header `Idempotency-Key` (1 to 255 printable ASCII characters) " +
 		"a send may be repeated for 24 hours: a repeat with the same body sends nothing and is answered by what has become of the message, with the header " +
 		"`Idempotency-Replayed: true`. With another body it fails with IDEMPOTENCY_CONFLICT. A key stands for the message that was recorded with it, even if " +
-		"that failed: give a new key to send it again. A request that was refused before that leaves its key free."
+		"that failed: give a new key to send it again. A request that was refused before that leaves its key free. " + laterDescription
+
+	laterDescription = "With `sendAt` or `queue` the message waits in the session's queue, and the answer is 202 with status PENDING and our id; a repeat with its key is " +
+		"answered 202 with its present state. Messages of a session leave the queue in the order of `sendAt`, or of acceptance, while the session is connected. One that " +
+		"cannot be sent yet holds up the later ones; a message without `sendAt` and `queue` does not wait for them. A message counts in the hour in which it is forwarded, and waits for the next " +
+		"one when that hour is used up. At its `deadline` it is FAILED, and `errorMessage` says what it was waiting for. It enters the history when it leaves the queue. " +
+		"1000 messages of a session and 100 MiB of a user may wait; more fail with MESSAGE_LIMIT_EXCEEDED. A file of a form that waits may have at most 16 MiB."
 )
 
 // sendErrors are what any send can fail with.
@@ -89,6 +96,8 @@ type outgoingBody interface {
 	outgoing() *domain.Outgoing
 	// names returns the route's names of fields that domain names otherwise.
 	names() map[string]string
+	// scheduleProblems returns what is wrong with the members about sending later.
+	scheduleProblems() problems
 }
 
 // sendInput is the input of a route that sends by API key.
@@ -104,15 +113,18 @@ func (in *sendInput[B]) Resolve(ctx huma.Context) []error {
 	in.message = in.Body.outgoing()
 	c.body.upload.attach(in.message)
 	c.rules = in.rules
-	return nil
+	return in.Body.scheduleProblems()
 }
 
-func (in *sendInput[B]) rules() []error { return checkMessage(in.message, in.Body.names()) }
+func (in *sendInput[B]) rules() []error {
+	return checkMessage(in.message, in.Body.names(), in.Body.scheduleProblems())
+}
 
-func checkMessage(m *domain.Outgoing, names map[string]string) []error {
+// checkMessage returns the problems of a message, and those of its schedule.
+func checkMessage(m *domain.Outgoing, names map[string]string, schedule problems) []error {
 	var p problems
 	p.merge(renamed(m.Validate(), names))
-	return p
+	return append(p, schedule...)
 }
 
 // send handles the routes that send by API key.
@@ -133,19 +145,28 @@ func (in *sendAnyInput) Resolve(ctx huma.Context) []error {
 	in.message = in.Body.outgoing()
 	c.body.upload.attach(in.message)
 	c.rules = in.rules
-	return nil
+	return in.Body.scheduleProblems()
 }
 
-func (in *sendAnyInput) rules() []error { return checkMessage(in.message, genericNames) }
+func (in *sendAnyInput) rules() []error {
+	return checkMessage(in.message, genericNames, in.Body.scheduleProblems())
+}
 
 func (a *api) sendAny(ctx context.Context, c *requestContext, in *sendAnyInput) (sentView, error) {
 	return a.sendMessage(ctx, c, in.message, genericNames)
 }
 
 func (a *api) sendMessage(ctx context.Context, c *requestContext, m *domain.Outgoing, names map[string]string) (sentView, error) {
+	if err := m.CheckQueueable(); err != nil {
+		return sentView{}, refuse(http.StatusRequestEntityTooLarge, domain.CodeValidation, "media", "A file that is sent later may have at most 16 MiB; give its URL instead")
+	}
 	sent, err := a.sendByKey(ctx, c, m)
 	if err != nil {
 		return sentView{}, withMessageID(renamed(err, names), sent)
+	}
+	if m.Schedule != nil {
+		c.success, c.message = http.StatusAccepted, acceptedMessage
+		return viewSent(sent), nil
 	}
 	if sent.Status == domain.MessagePending {
 		c.message = "Message accepted; the worker has not confirmed that it was sent"

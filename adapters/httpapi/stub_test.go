@@ -495,7 +495,7 @@ func config(s *stub) Config {
 		Accounts: stubAccounts{s},
 		Services: service.Services{
 			Sessions: stubSessions{s}, APIKeys: stubKeys{s}, Messages: stubMessages{s},
-			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s}, Access: stubAccess{s}, Audit: stubAudit{s}, Events: stubEvents{s}, Webhooks: stubWebhooks{s},
+			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s}, Access: stubAccess{s}, Audit: stubAudit{s}, Events: stubEvents{s}, Webhooks: stubWebhooks{s}, Scheduled: stubScheduled{s},
 		},
 		WorkerTokens: domain.NewWorkerTokens(fleetToken),
 		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
