@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -65,6 +66,7 @@ type Config struct {
 	AllowPrivateWebhooks bool                 // call webhooks at such addresses
 	Webhooks             domain.WebhookPolicy // zero fields: domain.DefaultWebhookPolicy
 	WebhookParallel      int                  // attempts to deliver at once; default 256
+	SendPace             int                  // messages a minute that the queue of a session forwards; 0: no limit
 	CORSOrigins          []string
 	TrustedProxies       []netip.Prefix
 	TLSCert, TLSKey      string // files; both or none
@@ -147,6 +149,9 @@ func (c Config) Validate() error {
 	}
 	if life := c.Timing.MessageLife; life != 0 && (life < minOutcomeTimeout || life > maxOutcomeTimeout) {
 		problem("--outcome-timeout must be between %v and %v", minOutcomeTimeout, maxOutcomeTimeout)
+	}
+	if c.SendPace < 0 || c.SendPace > orchestrator.MaxSendPace {
+		problem("--send-pace must be between 0 and %d messages a minute", orchestrator.MaxSendPace)
 	}
 	if c.Webhooks.Timeout > maxWebhookTimeout {
 		problem("--webhook-timeout must be at most %v", maxWebhookTimeout)

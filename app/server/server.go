@@ -101,7 +101,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
 		URLs: policy(s.cfg.AllowPrivateMedia), MediaTypes: mimetype.Types{},
 		Webhooks: s.webhooks, Sealer: found.sealer, WebhookURLs: policy(s.cfg.AllowPrivateWebhooks), WebhookPolicy: s.cfg.Webhooks,
-		WebhookParallel: s.cfg.WebhookParallel, Mailer: mailer,
+		WebhookParallel: s.cfg.WebhookParallel, Mailer: mailer, SendPace: s.cfg.SendPace,
 	})
 	if err != nil {
 		return err

@@ -65,6 +65,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.delays(&c.Webhooks.Retry, "webhook-retry", "5s,30s,2m,15m,1h", "waits after failed attempts; then dead")
 	f.duration(&c.Webhooks.Timeout, "webhook-timeout", "10s", "of one attempt to deliver")
 	f.number(&c.WebhookParallel, "webhook-parallel", "256", "attempts to deliver at once")
+	f.number(&c.SendPace, "send-pace", "0", "messages a minute that a session's queue sends; 0: no limit")
 	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")
 	f.list(&f.proxies, "trusted-proxies", "NET,…", "whose X-Forwarded-For is believed")
 	f.text(&c.TLSCert, "tls-cert", "FILE", "none", "certificate, to serve HTTPS")
