@@ -93,12 +93,14 @@ func readItem(raw jsontext.Value) service.SendItem {
 	if m.IdempotencyKey != nil {
 		keyError = renamed(domain.CheckIdempotencyKey(item.Key), itemNames)
 	}
-	if err == nil && keyError == nil && isComplete(reflect.ValueOf(m), itemRequirements) {
+	schedule := m.scheduleProblems()
+	if err == nil && keyError == nil && len(schedule) == 0 && isComplete(reflect.ValueOf(m), itemRequirements) {
 		return item
 	}
 	var p problems
 	p.merge(renamed(item.Message.Validate(), genericNames))
 	p.merge(keyError)
+	p = append(p, schedule...)
 	return service.SendItem{Refusal: itemRoute().explain(raw, nil, nil, p)}
 }
 
@@ -163,7 +165,7 @@ func (a *api) sendBulk(ctx context.Context, c *requestContext, in *bulkSendInput
 	v := bulkSendView{Total: len(results), Results: make([]bulkSendResult, len(results))}
 	isRepeat := true
 	for i := range results {
-		v.Results[i] = c.viewResult(ctx, i, &results[i])
+		v.Results[i] = c.viewResult(ctx, i, &in.Body.Messages.items[i], &results[i])
 		isRepeat = isRepeat && results[i].IsReplay
 		if v.Results[i].Error == nil {
 			v.Succeeded++
@@ -177,9 +179,12 @@ func (a *api) sendBulk(ctx context.Context, c *requestContext, in *bulkSendInput
 	return v, nil
 }
 
-func (c *requestContext) viewResult(ctx context.Context, index int, r *service.SendResult) bulkSendResult {
+func (c *requestContext) viewResult(ctx context.Context, index int, item *service.SendItem, r *service.SendResult) bulkSendResult {
 	v := bulkSendResult{Index: index, StatusCode: http.StatusOK, Replayed: r.IsReplay}
 	if r.Err == nil {
+		if item.Message.Schedule != nil {
+			v.StatusCode = http.StatusAccepted
+		}
 		sent := viewSent(r.Message)
 		v.Message = &sent
 		return v

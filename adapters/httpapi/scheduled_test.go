@@ -89,6 +89,20 @@ func TestSend_SendAtOrQueue_IsAccepted(t *testing.T) {
 	}
 }
 
+func TestSendBulk_SendAtOrQueue_IsAccepted(t *testing.T) {
+	s := &stub{}
+	got := sendBulk(t, s, `{"to":"6289999999999","type":"text","message":"x"},{"to":"6289999999999","type":"text","message":"x","queue":true},`+
+		`{"to":"6289999999999","type":"text","message":"x","sendAt":"soon"},{"to":"6289999999999","type":"text","message":"x","deadline":"1h"}`)
+	require.Equal(t, 200, got.Code, got.Body)
+	items := s.last.([]service.SendItem)
+	assert.Nil(t, items[0].Message.Schedule)
+	assert.Equal(t, &domain.Schedule{}, items[1].Message.Schedule)
+	results := got.results()
+	assert.Equal(t, []int{200, 202, 400, 400}, []int{results[0].StatusCode, results[1].StatusCode, results[2].StatusCode, results[3].StatusCode})
+	assert.Equal(t, []string{"sendAt"}, results[2].fields())
+	assert.Equal(t, []string{"deadline"}, results[3].fields())
+}
+
 func TestSend_BadSchedule_IsToldWithTheOtherProblems(t *testing.T) {
 	for members, fields := range map[string][]string{
 		`"sendAt":"tomorrow"`:                              {"message", "sendAt"},
