@@ -55,9 +55,10 @@ type Orchestrator struct {
 
 	auditRetention time.Duration
 
-	subscribe   sync.Once    // of RunOnce
-	latestPass  atomic.Int64 // when it began, µs
-	housekeepAt time.Time    // only the goroutine of the loop uses it
+	recorded    chan struct{} // receives once there are recorded events to read
+	subscribe   sync.Once     // of RunOnce
+	latestPass  atomic.Int64  // when it began, µs
+	housekeepAt time.Time     // only the goroutine of the loop uses it
 }
 
 // New returns an orchestrator. It does not touch the store yet. The caller keeps the
@@ -75,7 +76,9 @@ func New(c Config) (*Orchestrator, error) {
 		e.Self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}
 	}
 	e.SetTiers(c.Tiers)
-	o := &Orchestrator{env: e, invalidator: c.Invalidator, auditRetention: c.AuditRetention}
+	o := &Orchestrator{
+		env: e, invalidator: c.Invalidator, auditRetention: c.AuditRetention, recorded: make(chan struct{}, 1),
+	}
 	o.compose(c)
 	return o, nil
 }
@@ -200,10 +203,23 @@ func (o *Orchestrator) announce(_ context.Context, c *txn.Changes) {
 	if i.Events {
 		o.events.Wake()
 	}
-	if len(i.Sessions)+len(i.Workers) > 0 || i.Events {
+	hasRows := len(i.Sessions)+len(i.Workers) > 0
+	if hasRows || i.Events {
 		o.publishInvalidation(i)
 	}
-	o.queue.Wake()
+	if i.Events && !hasRows && len(c.Read) == 0 && !c.MigrationEnded {
+		o.noteRecorded()
+	} else {
+		o.queue.Wake()
+	}
+}
+
+// noteRecorded asks for a pass that reads recorded events. It begins later than after a Wake of the queue.
+func (o *Orchestrator) noteRecorded() {
+	select {
+	case o.recorded <- struct{}{}:
+	default:
+	}
 }
 
 // publishInvalidation tells other replicas which rows have changed.
@@ -226,7 +242,11 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 	if i.Events || i.All {
 		o.webhooks.Wake()
 	}
-	o.queue.Wake()
+	if i.All || len(i.Users)+len(i.Sessions)+len(i.Workers) > 0 {
+		o.queue.Wake()
+	} else {
+		o.noteRecorded()
+	}
 }
 
 // listen subscribes to the invalidations of other replicas.

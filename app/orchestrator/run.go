@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	minPassInterval = 20 * time.Millisecond // between two passes of Run
-	maxPassInterval = 5 * time.Second       // between two passes when nothing is known to be due
-	retryAfterError = time.Second
-	housekeepEvery  = time.Minute
-	shutdownGrace   = 10 * time.Second // for work under way when Run ends
+	minPassInterval   = 20 * time.Millisecond  // between two passes of Run
+	eventPassInterval = 100 * time.Millisecond // between two passes that only read recorded events
+	maxPassInterval   = 5 * time.Second        // between two passes when nothing is known to be due
+	retryAfterError   = time.Second
+	housekeepEvery    = time.Minute
+	shutdownGrace     = 10 * time.Second // for work under way when Run ends
 )
 
 // Run does the background work until ctx ends. It then waits up to ten seconds for the
@@ -79,19 +80,30 @@ func (s *passState) log(ctx context.Context, log *slog.Logger, err error) {
 	}
 }
 
-// waitForPass waits until next, or for a wake-up. Many wake-ups in a row make one pass.
+// waitForPass waits until next, or for a wake-up. Many wake-ups in a row make one pass. Recorded events make one later: a busy
+// fleet records some with every send, and the pass reads many at once.
 func (o *Orchestrator) waitForPass(ctx context.Context, next time.Time) error {
-	timer := time.NewTimer(min(max(next.Sub(o.env.Now()), minPassInterval), maxPassInterval))
+	wait := min(max(next.Sub(o.env.Now()), minPassInterval), maxPassInterval)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-	case <-o.queue.Woken():
-		timer.Reset(minPassInterval)
-		<-timer.C
+	recorded := o.recorded
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return nil
+		case <-recorded:
+			recorded = nil
+			if wait > eventPassInterval {
+				timer.Reset(eventPassInterval)
+			}
+		case <-o.queue.Woken():
+			timer.Reset(minPassInterval)
+			<-timer.C
+			return nil
+		}
 	}
-	return nil
 }
 
 // RunOnce does the due work once, waits for it, and returns when something will be due
@@ -104,6 +116,8 @@ func (o *Orchestrator) RunOnce(ctx context.Context) (next time.Time, err error) 
 	err = errors.Join(err, o.events.Distribute(ctx))
 	select {
 	case <-o.queue.Woken(): // the work may have led to more
+		next = o.env.Now()
+	case <-o.recorded:
 		next = o.env.Now()
 	default:
 	}

@@ -42,6 +42,35 @@ func TestRun_WorkerHangs_EndsInTime(t *testing.T) {
 	})
 }
 
+// TestRun_SendsWithoutPause_FewPasses: each send records an event, which the loop reads with others.
+func TestRun_SendsWithoutPause_FewPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newReplicaSet(t, 1, withSystemClock)
+		a := c.all[0]
+		c.register(a, "worker-1", 10)
+		s := c.connectSession(a)
+		ctx, stop := context.WithCancel(t.Context())
+		over := inBackground(func() { _ = a.Run(ctx) })
+		time.Sleep(time.Second)
+
+		a.store.ResetCounts()
+		for range 100 {
+			_, err := a.Messages.Send(t.Context(), senderOf(s), &hello)
+			require.NoError(t, err)
+			time.Sleep(10 * time.Millisecond)
+		}
+
+		t.Logf("%d reads", a.store.Views())
+		require.LessOrEqual(t, a.store.Views(), int64(3*10+10), "3 in each of 10 passes, and others")
+		time.Sleep(3 * time.Second)
+		counted, err := a.Messages.Usage(t.Context(), s.UserID, s.ID, time.Time{}, time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 100, counted[0].Count)
+		stop()
+		waitFor(t, over)
+	})
+}
+
 func TestRun_IdleReplicas_FewTransactions(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	var workers []string

@@ -47,18 +47,31 @@ type known struct {
 	epoch    string
 }
 
-// projectPage reads one page of the log and returns the number of its events.
+// projectPage reads one page of the log and returns the number of its events. It reads no event while there is no webhook.
 func (w *Webhooks) projectPage(ctx context.Context) (int, error) {
 	var page []domain.Event
 	var k known
+	var last int64
 	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		page, k, err = w.readPage(ctx, tx)
+		k, err = w.readKnown(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if len(k.sessions) == 0 {
+			last, err = tx.Outbox.Last(ctx)
+			return err
+		}
+		page, err = w.reader.ReadFrom(ctx, tx, w.skippedTo(), pageSize)
 		return err
 	})
-	if err != nil || len(page) == 0 {
+	if err != nil {
 		return 0, err
 	}
 	w.sessions, w.epoch = k.sessions, k.epoch
+	w.skipTo(last)
+	if len(page) == 0 {
+		return 0, nil
+	}
 	if !slices.ContainsFunc(page, k.mayDeliver) {
 		w.skipTo(page[len(page)-1].Seq)
 		return len(page), nil
@@ -82,24 +95,29 @@ func (w *Webhooks) projectPage(ctx context.Context) (int, error) {
 
 // readPage returns the next events, and then the sessions with a webhook.
 func (w *Webhooks) readPage(ctx context.Context, tx *ports.Tx) ([]domain.Event, known, error) {
-	k := known{w.sessions, w.epoch}
 	page, err := w.reader.ReadFrom(ctx, tx, w.skippedTo(), pageSize)
 	if err != nil || len(page) == 0 {
-		return nil, k, err
+		return nil, known{w.sessions, w.epoch}, err
 	}
+	k, err := w.readKnown(ctx, tx)
+	return page, k, err
+}
+
+// readKnown returns the sessions with a webhook, and reads them only if they have changed.
+func (w *Webhooks) readKnown(ctx context.Context, tx *ports.Tx) (known, error) {
 	epoch, err := tx.Settings.Get(ctx, epochSetting)
 	if errors.Is(err, ports.ErrNotFound) {
 		err = nil
 	}
-	if err != nil || k.sessions != nil && epoch == k.epoch {
-		return page, k, err
+	if err != nil || w.sessions != nil && epoch == w.epoch {
+		return known{w.sessions, w.epoch}, err
 	}
 	ids, err := tx.Webhooks.Sessions(ctx)
-	k = known{make(map[string]bool, len(ids)), epoch}
+	k := known{make(map[string]bool, len(ids)), epoch}
 	for _, id := range ids {
 		k.sessions[id] = true
 	}
-	return page, k, err
+	return k, err
 }
 
 // mayDeliver reports whether a webhook may want the event.
