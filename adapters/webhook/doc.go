@@ -17,6 +17,7 @@
 //   - The call ends within its time limit, whatever the receiver does. The status line decides: a body
 //     that does not arrive within a second is cut off.
 //   - Nothing is sent after the time that the call names, not even by a process that was paused meanwhile.
+//     Each connection therefore serves one request at a time: HTTP/2 is not used.
 //   - At most 4 KiB of a body and 16 KiB of headers are read.
 //   - A call has a connection at most, and idle ones are bounded for each host and in all: whoever calls
 //     bounds the connections. A bound for each host would let the receivers of one customer that hang hold

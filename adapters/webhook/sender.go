@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -62,7 +61,7 @@ func New(c Config) *Sender {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	t := &http.Transport{
-		DialContext: c.Dial, TLSHandshakeTimeout: dialTimeout, DisableCompression: true, ForceAttemptHTTP2: true,
+		DialContext: dialFunc(c.Dial).punctual, TLSHandshakeTimeout: dialTimeout, DisableCompression: true,
 		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, IdleConnTimeout: idleLife,
 		MaxResponseHeaderBytes: maxHeader,
 	}
@@ -89,7 +88,7 @@ func (s *Sender) Post(ctx context.Context, c ports.WebhookCall) (ports.WebhookAn
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := s.request(limited, c)
+	request, err := s.request(withNotAfter(limited, c.NotAfter), c)
 	if err != nil {
 		return ports.WebhookAnswer{}, err
 	}
@@ -119,14 +118,6 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Reques
 	if err != nil {
 		return nil, &ports.WebhookError{Message: "The URL is not valid", Err: errors.New("not parsed")} // err has the URL
 	}
-	if !c.NotAfter.IsZero() {
-		getBody := request.GetBody
-		request.Body = &punctual{request.Body, c.NotAfter}
-		request.GetBody = func() (io.ReadCloser, error) { // for a request on a connection that has just been closed
-			again, err := getBody()
-			return &punctual{again, c.NotAfter}, err
-		}
-	}
 	timestamp := strconv.FormatInt(c.At.Unix(), 10)
 	h := request.Header
 	h.Set("Content-Type", "application/json")
@@ -135,25 +126,6 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Reques
 	h.Set("Webhook-Timestamp", timestamp)
 	h.Set("Webhook-Signature", signatures(c.Keys, c.ID, timestamp, body))
 	return request, nil
-}
-
-// errLate is the error of a body that is read too late.
-var errLate = fmt.Errorf("the process was paused during the attempt: %w", context.DeadlineExceeded)
-
-// punctual is a body that cannot be read after a time. The transport reads it right before it writes the
-// request, to a connection that may have become ready long ago. The timer of a context runs beside the
-// request when a paused process resumes, and may lose that race.
-type punctual struct {
-	io.ReadCloser
-	notAfter time.Time
-}
-
-// Read reads the body.
-func (b *punctual) Read(p []byte) (int, error) {
-	if time.Now().After(b.notAfter) {
-		return 0, errLate
-	}
-	return b.ReadCloser.Read(p)
 }
 
 // signatures returns the signature by each key.

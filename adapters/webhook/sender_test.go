@@ -106,19 +106,41 @@ func TestPost_NameChangesItsAddress_IsRefusedAtDial(t *testing.T) {
 
 // The process is paused while it connects. The dial stands for the pause. The time of the attempt is not over.
 func TestPost_PausedWhileItConnects_SendsNothing(t *testing.T) {
-	var calls atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
-	defer server.Close()
-	c := call(server.URL)
-	c.NotAfter = time.Now().Add(50 * time.Millisecond)
-	s := newSender(t, webhook.Config{Dial: func(_ context.Context, network, address string) (net.Conn, error) {
-		time.Sleep(time.Until(c.NotAfter) + time.Millisecond)
-		return net.Dial(network, address)
-	}})
-	require.Contains(t, message(t, s, c), "in time")
-	require.NoError(t, s.Close())
-	server.Close() // waits for requests
-	require.Zero(t, calls.Load())
+	for name, start := range map[string]func(*httptest.Server){"http": (*httptest.Server).Start, "https": (*httptest.Server).StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int32
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
+			start(server)
+			defer server.Close()
+			var pause time.Duration
+			s := newSender(t, webhook.Config{
+				Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+					time.Sleep(pause)
+					return net.Dial(network, address)
+				},
+				Transport: func(tr *http.Transport) {
+					tr.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
+				},
+			})
+			c := call(server.URL)
+			pause, c.NotAfter = 60*time.Millisecond, time.Now().Add(50*time.Millisecond)
+			require.Contains(t, message(t, s, c), "in time")
+
+			pause, c.NotAfter = 0, time.Now().Add(time.Minute)
+			for range 2 { // on a new connection, and on one that is used again
+				_, err := s.Post(t.Context(), c)
+				require.NoError(t, err)
+			}
+			c.NotAfter = time.Now().Add(-time.Millisecond)
+			require.Contains(t, message(t, s, c), "in time")
+			c.NotAfter = time.Time{}
+			_, err := s.Post(t.Context(), c)
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			server.Close() // waits for requests
+			require.EqualValues(t, 3, calls.Load())
+		})
+	}
 }
 
 func TestPost_OthersHangAtTheHost_IsNotDelayed(t *testing.T) {

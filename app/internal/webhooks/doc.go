@@ -54,7 +54,7 @@
 //	A: claim, connect ──(paused) ─────────────────────────────────── resumes: too late, sends nothing
 //	B:                          claim has ended: attempt 1 again, recorded, next event, …
 //
-// What remains is a pause of A between two instructions, when the body has been read and not yet written.
+// What remains is a pause of A between two instructions, when the time has been checked and nothing written.
 // No sender can close that gap alone. Receivers see the position of each event, and can.
 //
 //	A: claim, attempt 1 ──(killed)
