@@ -492,6 +492,9 @@ type Deliveries interface {
 	// CreatedAfter returns when the next selected delivery after the first n was created, or the zero time if
 	// there is none. The order is that of Requeue.
 	CreatedAfter(ctx context.Context, e EndedDeliveries, n int) (time.Time, error)
+	// DeleteOf removes deliveries of the webhook, at most limit of them, the lowest Position first. It returns
+	// how many.
+	DeleteOf(ctx context.Context, webhookID string, limit int) (int, error)
 	// DeleteEnded removes deliveries of a status whose EndedAt is before the time, at most limit of them. It
 	// returns how many.
 	DeleteEnded(ctx context.Context, s domain.DeliveryStatus, before time.Time, limit int) (int, error)

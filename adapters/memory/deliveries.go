@@ -150,6 +150,18 @@ func (t deliveries) ended(e ports.EndedDeliveries) (rows []*deliveryRow) {
 	return rows
 }
 
+func (t deliveries) DeleteOf(_ context.Context, webhookID string, limit int) (n int, err error) {
+	if err := t.writable(); err != nil {
+		return 0, err
+	}
+	webhook := t.s.webhooks[webhookID]
+	for webhook != nil && n < limit && len(webhook.deliveries) > 0 {
+		t.set(webhook.deliveries[0], nil)
+		n++
+	}
+	return n, nil
+}
+
 func (t deliveries) DeleteEnded(_ context.Context, s domain.DeliveryStatus, before time.Time, limit int) (n int, err error) {
 	if err := t.writable(); err != nil {
 		return 0, err

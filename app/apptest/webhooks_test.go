@@ -510,6 +510,32 @@ func TestWebhook_RedeliverSince_TakesTenThousandAtATime(t *testing.T) {
 	require.Equal(t, service.Redelivery{Count: 12_000}, *redeliver(first), "a call always advances")
 }
 
+func TestWebhook_DeletedWithManyDeliveries_NothingIsLeft(t *testing.T) {
+	h := newHooked(t, apptest.Options{})
+	hook := h.hook(hookURL, "message.sent")
+	const many = 2_500 // more than one transaction removes
+	require.NoError(t, h.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		for i := range many {
+			err := tx.Deliveries.Put(ctx, &domain.Delivery{
+				ID: fmt.Sprint("d", i), WebhookID: hook.ID, Position: int64(1_000_000 + i), Type: domain.EventMessageSent,
+				Status: domain.DeliveryPending, CreatedAt: h.Now(), NextAt: h.Now().Add(time.Hour),
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.NoError(t, h.Orchestrator.Webhooks.Delete(t.Context(), h.session.UserID, h.session.ID, hook.ID))
+	_, err := h.Orchestrator.Webhooks.Get(t.Context(), h.session.UserID, h.session.ID, hook.ID)
+	require.Equal(t, domain.CodeWebhookNotFound, domain.CodeOf(err))
+	h.Advance(24 * time.Hour)
+	require.Empty(t, h.Receiver.Attempts())
+	audited, _, err := h.Orchestrator.Audit.List(t.Context(), ports.AuditFilter{Action: domain.AuditWebhookDeleted, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, audited, 1)
+}
+
 func TestWebhook_Sixth_IsRefused(t *testing.T) {
 	h := newHooked(t, apptest.Options{})
 	var second string

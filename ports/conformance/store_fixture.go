@@ -150,6 +150,7 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
 		second(tx.Outbox.DeleteBefore(ctx, at(2), 10)),
+		second(tx.Deliveries.DeleteOf(ctx, "h1", 10)),
 		second(tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDelivered, at(3), 10)),
 		second(tx.Deliveries.Requeue(ctx, ports.EndedDeliveries{WebhookID: "h2", Since: at(3), EndedBy: at(9)}, at(9), 10)),
 		tx.Settings.Put(ctx, "secret", "2"),

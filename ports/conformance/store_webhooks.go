@@ -28,6 +28,7 @@ var deliveryClauses = []clause{
 	{"List is filtered and paged", deliveryList},
 	{"Requeue makes ended deliveries pending", requeueDeliveries},
 	{"Requeue and CreatedAfter keep to the times", requeueByTime},
+	{"DeleteOf removes deliveries of one webhook", deleteDeliveriesOf},
 	{"DeleteEnded removes old deliveries of one status", deleteEnded},
 }
 
@@ -262,6 +263,26 @@ func requeueDeliveries(d *db) {
 	require.Equal(d.T, []string{"d1"}, d.deliveryIDs("h1", ports.DeliveryFilter{Status: domain.DeliveryDead}))
 	require.Equal(d.T, []string{"x"}, d.deliveryIDs("h2", ports.DeliveryFilter{Status: domain.DeliveryDead}))
 	require.Equal(d.T, 0, d.deleteEndedBefore(domain.DeliveryDelivered, at(600), 10))
+}
+
+func deleteDeliveriesOf(d *db) {
+	remove := func(id string, limit int) (n int) {
+		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
+			n, err = tx.Deliveries.DeleteOf(ctx, id, limit)
+			return err
+		})
+		return n
+	}
+	d.putWebhooks("h1", "h2")
+	d.put(delivery("d1", "h1", 1, 1), endedDelivery("d2", "h1", 2, domain.DeliveryDead, 2), delivery("d3", "h1", 3, 3), delivery("x", "h2", 1, 1))
+	require.Zero(d.T, remove("h1", 0))
+	require.Zero(d.T, remove("none", 10))
+	require.Equal(d.T, 2, remove("h1", 2))
+	require.Equal(d.T, []string{"d3"}, d.deliveryIDs("h1", ports.DeliveryFilter{}), "the lowest position first")
+	require.Zero(d.T, d.deleteEndedBefore(domain.DeliveryDead, at(600), 10), "it is in no list")
+	require.Equal(d.T, 1, remove("h1", 2))
+	require.Zero(d.T, remove("h1", 2))
+	require.Equal(d.T, []string{"x"}, d.deliveryIDs("h2", ports.DeliveryFilter{}))
 }
 
 func requeueByTime(d *db) {

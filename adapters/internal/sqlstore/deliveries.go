@@ -25,7 +25,7 @@ func scanDelivery(r row) *domain.Delivery {
 
 type deliveryStatements struct {
 	putStatements
-	get, nextPending, list, listOfStatus, requeue, createdAfter, deleteEnded *Statement
+	get, nextPending, list, listOfStatus, requeue, createdAfter, deleteOf, deleteEnded *Statement
 }
 
 func (b *Queries) deliveryStatements() deliveryStatements {
@@ -44,6 +44,7 @@ func (b *Queries) deliveryStatements() deliveryStatements {
 		requeue: b.write(b.update("deliveries", requeue, "id IN (SELECT id FROM deliveries "+
 			"WHERE "+endedDeliveries+" ORDER BY created_at, position LIMIT ?)")),
 		createdAfter: b.read(selectFrom("deliveries", "created_at").where(endedDeliveries).order("created_at", "position").limitAndOffset()),
+		deleteOf:     b.write(b.deleteFrom("deliveries", "id IN (SELECT id FROM deliveries WHERE webhook_id = ? ORDER BY position LIMIT ?)")),
 		deleteEnded: b.write(b.deleteFrom("deliveries", "id IN (SELECT id FROM deliveries "+
 			"WHERE status = ? AND ended_at < ? AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?)")),
 	}
@@ -101,6 +102,11 @@ func (t *deliveries) CreatedAfter(ctx context.Context, e ports.EndedDeliveries, 
 		err = nil
 	}
 	return at, err
+}
+
+func (t *deliveries) DeleteOf(ctx context.Context, webhookID string, limit int) (int, error) {
+	n, err := (*Tx)(t).exec(ctx, t.queries.deliveries.deleteOf, webhookID, max(limit, 0))
+	return int(n), err
 }
 
 func (t *deliveries) DeleteEnded(ctx context.Context, s domain.DeliveryStatus, before time.Time, limit int) (int, error) {

@@ -61,6 +61,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.deliveries.listOfStatus:       "deliveries_status (webhook_id=? AND status=? AND position<?)",
 		b.deliveries.requeue:            "deliveries_created (webhook_id=? AND created_at>? AND created_at<?)",
 		b.deliveries.createdAfter:       "deliveries_created (webhook_id=? AND created_at>? AND created_at<?)",
+		b.deliveries.deleteOf:           "sqlite_autoindex_deliveries_2 (webhook_id=?)",
 		b.deliveries.deleteEnded:        "deliveries_ended (status=? AND ended_at>? AND ended_at<?)",
 		b.sendQueues.due:                "send_queues_due (due_at>? AND due_at<?)",
 		b.sendQueues.nextDue:            "send_queues_due (due_at>?)",

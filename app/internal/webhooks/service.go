@@ -280,21 +280,40 @@ func (w *Webhooks) wakeDispatch() {
 	w.parts.Wake()
 }
 
-// Delete removes a webhook with its deliveries.
+// Delete removes a webhook with its deliveries. Many deliveries are removed a bounded number at a time: one
+// transaction for 200,000 of them would hold up all other writers for 3 s. Until then the webhook is off.
 func (w *Webhooks) Delete(ctx context.Context, userID, sessionID, webhookID string) error {
-	return apperr.Public(w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		h, err := owned(ctx, tx, userID, sessionID, webhookID)
-		if err != nil {
+	h, err := w.read(ctx, userID, sessionID, webhookID)
+	for n := changedPerPass; err == nil && n == changedPerPass; {
+		err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			n, err = w.deletePart(ctx, tx, userID, sessionID, h.ID)
 			return err
-		}
-		if err := tx.Webhooks.Delete(ctx, h.ID); err != nil {
-			return apperr.Webhook(err)
-		}
-		if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
-			return err
-		}
-		return w.Trail().Record(ctx, tx, domain.AuditWebhookDeleted, object(h), "session", sessionID)
-	}))
+		})
+	}
+	return apperr.Public(err)
+}
+
+// deletePart removes deliveries of a webhook, and the webhook with the last of them. It returns how many.
+func (w *Webhooks) deletePart(ctx context.Context, tx *ports.Tx, userID, sessionID, webhookID string) (n int, err error) {
+	h, err := owned(ctx, tx, userID, sessionID, webhookID)
+	if err != nil {
+		return 0, err
+	}
+	n, err = tx.Deliveries.DeleteOf(ctx, h.ID, changedPerPass)
+	if err != nil {
+		return 0, err
+	}
+	if n == changedPerPass {
+		h.SwitchOff(w.Now())
+		return n, tx.Webhooks.Put(ctx, h)
+	}
+	if err := tx.Webhooks.Delete(ctx, h.ID); err != nil {
+		return 0, apperr.Webhook(err)
+	}
+	if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
+		return 0, err
+	}
+	return n, w.Trail().Record(ctx, tx, domain.AuditWebhookDeleted, object(h), "session", sessionID)
 }
 
 // RotateSecret gives a webhook a new secret.
