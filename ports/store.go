@@ -70,6 +70,7 @@ type Tx struct {
 	IdempotencyKeys      IdempotencyKeys
 	LoadSamples          LoadSamples
 	Usage                Usage
+	Analytics            Analytics
 	Outbox               Outbox
 	Settings             Settings
 	Replicas             Replicas
@@ -365,6 +366,22 @@ type Usage interface {
 	// DeleteBefore removes the counters of the oldest hour that is before the time. It returns how many
 	// it removed; 0 means that there is no such hour.
 	DeleteBefore(ctx context.Context, before time.Time) (int, error)
+}
+
+// Analytics stores figures of all users together over time. Buckets have the given length, at least
+// [domain.AnalyticsStep], and are aligned to the Unix epoch.
+type Analytics interface {
+	// AddMessages adds to counters. A missing counter is 0.
+	AddMessages(ctx context.Context, counts ...domain.MessageTotal) error
+	// Messages returns sums by bucket and outcome since a time, without those that are 0. At is the begin
+	// of the bucket.
+	Messages(ctx context.Context, since time.Time, bucket time.Duration) ([]domain.MessageTotal, error)
+	// AppendSample records a sample. It ignores a sample whose time is present.
+	AppendSample(ctx context.Context, s domain.FleetSample) error
+	// Samples returns the last sample of each bucket since a time, oldest first.
+	Samples(ctx context.Context, since time.Time, bucket time.Duration) ([]domain.FleetSample, error)
+	// DeleteBefore removes counters and samples older than the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // LoadSamples stores the load of workers over time.

@@ -83,6 +83,7 @@ func adminRoutes() []route {
 				"Any other parameter or field is refused, so that a misspelt dry run is not a run.",
 			errors: []domain.Code{domain.CodeInvalidState},
 		}, (*api).rebalance),
+		analyticsRoute(),
 	}
 }
 

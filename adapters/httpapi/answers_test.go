@@ -101,6 +101,9 @@ func TestRoutes_Success_AnswersMatchGoldenFiles(t *testing.T) {
 		if r.path == "/users/usage" {
 			path += "?period=7d"
 		}
+		if r.path == "/admin/analytics" {
+			path += "?period=1h"
+		}
 		got := serve(t, New(cfg), request(r.method, path, tokenFor(r), body))
 		require.Less(t, got.Code, 300, "%s %s: %s", r.method, r.path, got.Body)
 		require.True(t, got.Success || r.download)

@@ -252,6 +252,18 @@ func (s stubMessages) Get(_ context.Context, _, _, id string) (*domain.Message, 
 	return someMessage(), s.note(id)
 }
 
+func (s stubOperations) Analytics(_ context.Context, step time.Duration, n int) ([]service.AnalyticsPoint, error) {
+	points := make([]service.AnalyticsPoint, n)
+	for i := range points {
+		points[i].At = noon.Truncate(step).Add(time.Duration(i-n+1) * step)
+	}
+	points[n-1] = service.AnalyticsPoint{
+		At: points[n-1].At, Sent: 6, Failed: 1, Received: 9,
+		Fleet: &domain.FleetSample{Users: 12, ActiveUsers: 11, Sessions: 40, ConnectedSessions: 37, Workers: 4, OnlineWorkers: 3, Capacity: 150, Used: 41},
+	}
+	return points, s.note([]any{step, n})
+}
+
 func (s stubProtocol) Register(_ context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	w := someWorker()
 	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity

@@ -68,7 +68,9 @@ type Store struct {
 	seq         int64
 	lastDeleted int64 // see ports.Outbox.LastDeleted
 
-	usage    map[usageKey]int // never 0
+	usage    map[usageKey]int     // never 0
+	totals   map[totalKey]int     // never 0
+	samples  []domain.FleetSample // in order of time
 	settings map[string]string
 	replicas map[string]domain.Replica
 
@@ -133,7 +135,7 @@ func NewStore() *Store {
 		whatsApp:        make(map[whatsAppKey]*message),
 		duplicates:      make(map[whatsAppKey][]*message),
 		idempotencyKeys: make(map[idempotencyKeyName]*idempotencyKeyRow),
-		settings:        make(map[string]string), usage: make(map[usageKey]int),
+		settings:        make(map[string]string), usage: make(map[usageKey]int), totals: make(map[totalKey]int),
 		replicas:   make(map[string]domain.Replica),
 		loads:      make(map[string][]domain.LoadSample),
 		audit:      make(map[string]*auditRow),
@@ -205,7 +207,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.done = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t}, Usage: usage{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t}, Usage: usage{t}, Analytics: analytics{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
 		Webhooks: webhooks{t}, Deliveries: deliveries{t}, SendQueues: sendQueues{t}, QueuedMessages: queuedMessages{t},
 	}

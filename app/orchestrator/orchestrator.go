@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/analytics"
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/env"
 	"github.com/switchyard-wa/switchyard/app/internal/events"
@@ -42,6 +43,7 @@ type Orchestrator struct {
 	sync        *fleet.Sync
 	log         *outbox.Log
 	usage       *usage.Counter
+	analytics   *analytics.Analytics
 	events      *events.Events
 	keys        *apikeys.Keys
 	detector    *failure.Detector
@@ -102,6 +104,7 @@ func (o *Orchestrator) compose(c Config) {
 	o.events = events.New(writer)
 	o.log = outbox.NewLog(writer, c.EventRetention)
 	o.usage = usage.New(writer, o.members, o.log.NewReader("usage"))
+	o.analytics = analytics.New(writer, o.usage)
 	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
 	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
 	o.migrator = migration.New(writer, o.members, o.cache, o.sync, migration.Limits{PerWorker: c.MigrationsPerWorker, Total: c.MaxMigrations})
@@ -146,7 +149,7 @@ func (o *Orchestrator) compose(c Config) {
 		Workers:  e.Trail().Workers(o.workers),
 		Operations: e.Trail().Operations(operations.New(operations.Parts{
 			Writer: writer, Cache: o.cache, Sync: o.sync, Migrator: o.migrator, Reconciler: o.reconciler,
-			Sessions: owners, Queue: o.queue, Parallel: parallel.Sessions,
+			Sessions: owners, Analytics: o.analytics, Queue: o.queue, Parallel: parallel.Sessions,
 		})),
 		Users:     o.users,
 		Protocol:  protocol,

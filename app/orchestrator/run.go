@@ -178,6 +178,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 		o.workers.Housekeep(ctx, now),
 		o.log.Housekeep(ctx, now),
 		o.usage.Housekeep(ctx, now),
+		o.analytics.Housekeep(ctx, now),
 		o.webhooks.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),
 		o.env.Trail().DeleteBefore(ctx, now.Add(-o.auditRetention)),

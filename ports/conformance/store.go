@@ -38,6 +38,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"IdempotencyKeys", idempotencyClauses},
 		{"LoadSamples", loadClauses},
 		{"Usage", usageClauses},
+		{"Analytics", analyticsClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -70,6 +71,14 @@ type BulkResult struct {
 	Err       error // nil: recorded, and carried out in the background
 }
 
+// AnalyticsPoint holds the figures of one step of time. Sent, Failed and Received are the messages that
+// were created in the step, once their outcome is known. A message that failed is not among those sent.
+type AnalyticsPoint struct {
+	At                     time.Time           // begin of the step
+	Fleet                  *domain.FleetSample // the last one of the step; nil: none was taken
+	Sent, Failed, Received int
+}
+
 // Operations serves administrators beyond single workers and users: sessions of any owner, migrations, and whatever
 // concerns the whole fleet.
 type Operations interface {
@@ -91,6 +100,10 @@ type Operations interface {
 	CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error)
 	// Rebalance moves sessions until workers are about equally full.
 	Rebalance(ctx context.Context, opt RebalanceOptions) (*RebalanceResult, error)
+	// Analytics returns the figures of all users in n steps of time, the last of which is the present
+	// one. A step is a multiple of domain.AnalyticsStep, and steps are aligned to the Unix epoch.
+	// Figures are kept for 31 days.
+	Analytics(ctx context.Context, step time.Duration, n int) ([]AnalyticsPoint, error)
 	// Export calls fn with pages of rows, and stops at its first error. Memory is
 	// constant except for workers. The audit trail records the export before its first page.
 	Export(ctx context.Context, r ExportRequest, fn func(ExportPage) error) error

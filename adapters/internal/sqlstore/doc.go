@@ -67,6 +67,8 @@
 //	moves             migrations of the last 30 days                            30 days after their end
 //	worker_loads      a sample a minute for each worker                         after 24 hours
 //	usage_hours       a row for each hour, session, type and outcome            after 400 days
+//	message_totals    a row for each five minutes and outcome                   after 31 days
+//	fleet_samples     a row every five minutes                                  after 31 days
 //	outbox            events of the retention, unpublished ones                 after the retention, 7 days by default
 //	audit             entries of the retention                                  after the retention, 90 days by default
 //	webhooks          at most 5 for each session                                by the user, or with the session

@@ -90,6 +90,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.sentByWhatsAppID:     true, // sorts one row, or a few
 		b.messages.receivedByWhatsAppID: true,
 		b.messages.pendingBefore:        true, // messages whose outcome is not known are few
+		b.analytics.samples:             true, // groups the samples of at most 31 days
 	}
 	ofUser, _, err := b.list(selectFrom("sessions", sessionsTable.columns()...).where("user_id = ?").
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))

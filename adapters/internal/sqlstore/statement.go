@@ -50,6 +50,7 @@ type Queries struct {
 	idempotencyKeys idempotencyKeyStatements
 	loadSamples     loadStatements
 	usage           usageStatements
+	analytics       analyticsStatements
 	outbox          outboxStatements
 	settings        settingStatements
 	replicas        replicaStatements
@@ -80,6 +81,7 @@ func compile(d Dialect) *Queries {
 	b.idempotencyKeys = b.idempotencyKeyStatements()
 	b.loadSamples = b.loadStatements()
 	b.usage = b.usageStatements()
+	b.analytics = b.analyticsStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()

@@ -69,7 +69,7 @@ func (b *Queries) Begin(ctx context.Context, c Conn, owner any, access Access) *
 	t.ports = ports.Tx{
 		Users: (*users)(t), RefreshTokenFamilies: (*refreshTokenFamilies)(t), PasswordResets: (*passwordResets)(t), APIKeys: (*apiKeys)(t),
 		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*migrations)(t),
-		Messages: (*messages)(t), IdempotencyKeys: (*idempotencyKeys)(t), LoadSamples: (*loadSamples)(t), Usage: (*usage)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
+		Messages: (*messages)(t), IdempotencyKeys: (*idempotencyKeys)(t), LoadSamples: (*loadSamples)(t), Usage: (*usage)(t), Analytics: (*analytics)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
 		Replicas: (*replicas)(t), Audit: (*audit)(t), Webhooks: (*webhooks)(t), Deliveries: (*deliveries)(t),
 		SendQueues: (*sendQueues)(t), QueuedMessages: (*queuedMessages)(t),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/analytics"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
@@ -32,6 +33,7 @@ type Operations struct {
 	migrator   *migration.Migrator
 	reconciler *reconcile.Reconciler
 	sessions   *sessions.Sessions
+	analytics  *analytics.Analytics
 	queue      *workqueue.Queue
 	parallel   int // sessions of a bulk action at once
 }
@@ -46,6 +48,7 @@ type Parts struct {
 	Migrator   *migration.Migrator
 	Reconciler *reconcile.Reconciler
 	Sessions   *sessions.Sessions
+	Analytics  *analytics.Analytics
 	Queue      *workqueue.Queue
 	Parallel   int
 }
@@ -54,7 +57,7 @@ type Parts struct {
 func New(p Parts) *Operations {
 	return &Operations{
 		Writer: p.Writer, cache: p.Cache, sync: p.Sync, migrator: p.Migrator, reconciler: p.Reconciler,
-		sessions: p.Sessions, queue: p.Queue, parallel: p.Parallel,
+		sessions: p.Sessions, analytics: p.Analytics, queue: p.Queue, parallel: p.Parallel,
 	}
 }
 
@@ -214,4 +217,9 @@ func (o *Operations) recordDelete(ctx context.Context, id string) error {
 	}
 	_, err = o.sessions.DeleteInStore(ctx, s.UserID, id)
 	return err
+}
+
+// Analytics returns the figures of all users in n steps of time.
+func (o *Operations) Analytics(ctx context.Context, step time.Duration, n int) ([]service.AnalyticsPoint, error) {
+	return o.analytics.Series(ctx, step, n)
 }

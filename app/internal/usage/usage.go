@@ -107,12 +107,15 @@ func (c *Counter) countPage(ctx context.Context) (int, error) {
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
-	counts := addUp(events)
+	counts, totals := addUp(events), totalsOf(events)
 	return len(events), c.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if err := c.reader.Advance(ctx, tx, events); err != nil {
 			return err
 		}
-		return tx.Usage.Add(ctx, counts...)
+		if err := tx.Usage.Add(ctx, counts...); err != nil {
+			return err
+		}
+		return tx.Analytics.AddMessages(ctx, totals...)
 	})
 }
 
