@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -432,4 +433,107 @@ func TestQueue_OwnerKilled_TheOtherReplicaGoesOn(t *testing.T) {
 		require.Equal(t, []string{"a", "b"}, h.sent())
 		h.requireNothingWaits()
 	}
+}
+
+// Two replicas, 50 senders at once, messages sent directly, later and in bulk: exactly 100 pass in the hour, and what waits
+// is sent in the next one.
+func TestQueue_FiftySendersOnTwoReplicas_ExactlyTheLimitPasses(t *testing.T) {
+	h := newQueueing(t, domain.TierBasic, apptest.Options{Replicas: 2})
+	schedule := &domain.Schedule{Patience: 3 * time.Hour}
+	text := func(s string, later *domain.Schedule) *domain.Outgoing {
+		return &domain.Outgoing{To: recipient, Type: domain.TypeText, Text: s, Schedule: later}
+	}
+	var mu sync.Mutex
+	passed, refused, later := 0, 0, 0
+	count := func(m *domain.Outgoing, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err != nil:
+			require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+			refused++
+		case m.Schedule != nil:
+			later++
+		default:
+			passed++
+		}
+	}
+	round := func() {
+		var senders sync.WaitGroup
+		for i := range 50 {
+			senders.Go(func() {
+				o, name := h.Replica(i%2), fmt.Sprint("sender ", i)
+				direct, scheduled := text(name, nil), text(name+" later", schedule)
+				_, err := o.Messages.Send(t.Context(), h.sender(), direct)
+				count(direct, err)
+				_, err = o.Messages.Send(t.Context(), h.sender(), scheduled)
+				count(scheduled, err)
+				results, err := o.Messages.SendAll(t.Context(), h.sender(), "", []service.SendItem{{Message: direct}, {Message: scheduled}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				count(direct, results[0].Err)
+				count(scheduled, results[1].Err)
+			})
+		}
+		senders.Wait()
+	}
+	// Each sender fits in directly at first, then those that wait and the next ones compete for what is left.
+	for i := range 40 {
+		direct := text(fmt.Sprint("first ", i), nil)
+		_, err := h.Orchestrator.Messages.Send(t.Context(), h.sender(), direct)
+		count(direct, err)
+	}
+	for i := range 20 {
+		scheduled := text(fmt.Sprint("waits ", i), schedule)
+		_, err := h.Orchestrator.Messages.Send(t.Context(), h.sender(), scheduled)
+		count(scheduled, err)
+	}
+	h.Advance(10 * time.Second)
+	require.Len(t, h.sent(), 60)
+	round()
+	h.Advance(time.Minute)
+	require.Len(t, h.sent(), 100)
+	require.Equal(t, 140, passed+refused)
+	require.Equal(t, 80, passed, "40 at first, and 40 were left by those that had waited")
+	require.Equal(t, 120, later)
+	h.Advance(90 * time.Minute)
+	require.Len(t, h.sent(), 200, "the next hour takes 100 of those that wait")
+	h.requireNothingWaits()
+}
+
+func TestQueue_WorkerHangs_OutcomeStaysUnknownAndOthersGoOn(t *testing.T) {
+	h := newQueueing(t, domain.TierPro, apptest.Options{})
+	h.Hang(h.session.WorkerID)
+	first := h.queue("first", domain.Schedule{})
+	h.Advance(time.Second)
+	require.Equal(t, domain.MessagePending, h.message(first.ID).Status)
+	require.Empty(t, h.waiting(), "it was handed to the worker")
+	err := h.Orchestrator.Scheduled.Cancel(t.Context(), h.session.UserID, h.session.ID, first.ID)
+	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err))
+	require.ErrorContains(t, err, "the outcome is not known yet")
+	second := h.queue("second", domain.Schedule{Patience: 3 * time.Hour})
+	h.Advance(3 * time.Hour)
+	require.Equal(t, domain.MessageFailed, h.message(first.ID).Status)
+	require.Contains(t, h.message(first.ID).Error, "never reported")
+	require.NotContains(t, h.sent(), "first")
+	require.NotEqual(t, domain.MessagePending, h.message(second.ID).Status)
+	h.requireNothingWaits()
+}
+
+// A legacy worker counts sends by the minute and refuses more. What it refuses waits, is sent once and in order, and counts once.
+func TestQueue_WorkerIsBusy_WaitsAndKeepsTheOrder(t *testing.T) {
+	h := newQueueing(t, domain.TierBasic, apptest.Options{Worker: func(c *apptest.WorkerConfig) { c.Limited = true }})
+	var want []string
+	for i := range 100 {
+		want = append(want, fmt.Sprint(i))
+		h.queue(want[i], domain.Schedule{})
+	}
+	h.Advance(time.Second)
+	require.NotEmpty(t, h.waiting(), "the worker refuses some")
+	require.Equal(t, "the worker limits how fast the session sends", h.sendQueue().Hold)
+	h.Advance(20 * time.Minute)
+	require.Equal(t, want, h.sent())
+	h.requireNothingWaits()
 }
