@@ -74,6 +74,7 @@ const (
 	acknowledged fate = "acknowledged"
 	refused      fate = "refused" // certainly not sent
 	unknown      fate = "unknown"
+	accepted     fate = "accepted" // to be sent later
 )
 
 // sentMessage is one attempted message.
@@ -87,6 +88,7 @@ type sentMessage struct {
 	id       string // the control plane's id
 	whatsApp string
 	status   string // by the first acknowledgement
+	later    obj    // members of the body that have it sent later; nil: it is sent at once
 }
 
 // workload is the load on a scene. Its users send over all sessions, look at their
@@ -207,9 +209,12 @@ func (c *workload) begin(rate int, seed uint64) {
 	every := time.Second / time.Duration(rate)
 	c.sending = streaming(every, most, func(i int) {
 		l := c.lines[i%len(c.lines)]
-		if i%keyedOneIn == 0 {
+		switch {
+		case i%laterOneIn == 0:
+			l.sendLater(fmt.Sprint("message ", i), i/laterOneIn)
+		case i%keyedOneIn == 0:
 			l.sendKeyed(fmt.Sprint("message ", i))
-		} else {
+		default:
 			l.send(fmt.Sprint("message ", i))
 		}
 	})

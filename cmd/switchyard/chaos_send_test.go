@@ -3,6 +3,7 @@ package main_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -45,20 +46,24 @@ func (l *trackedSession) keep(p *sentMessage) {
 
 // attempt makes the call of a send. A refusal says nothing about an earlier call whose outcome is unknown.
 func (l *trackedSession) attempt(p *sentMessage) {
-	by, wasUnknown, wasAcknowledged := p.card.byKey(), p.fate == unknown, p.fate == acknowledged
+	by, wasUnknown, wasAcknowledged, wasAccepted := p.card.byKey(), p.fate == unknown, p.fate == acknowledged, p.fate == accepted
 	if p.key != "" {
 		by = by.sending("Idempotency-Key", p.key)
 	}
-	a, err := by.call("POST", "/sendText", obj{"to": someone, "message": p.text})
+	body := obj{"to": someone, "message": p.text}
+	maps.Copy(body, p.later)
+	a, err := by.call("POST", "/sendText", body)
 	p.to, p.answer = time.Now(), fmt.Sprint(a.status, " ", a.str("error.code"), " ", err)
 	isRefused := a.status == http.StatusServiceUnavailable || err == nil && (a.status < 500 || a.status == http.StatusBadGateway)
 	switch {
+	case err == nil && a.status == http.StatusAccepted:
+		p.fate, p.id = accepted, a.str("data.id")
 	case err == nil && a.status < 300 && a.str("data.status") != "PENDING":
 		p.fate, p.id, p.whatsApp = acknowledged, a.str("data.id"), a.str("data.messageId")
 		if !wasAcknowledged {
 			p.status = a.str("data.status")
 		}
-	case isRefused && !wasUnknown:
+	case isRefused && !wasUnknown && !wasAccepted:
 		p.fate = refused
 	default:
 		p.fate = unknown
@@ -80,6 +85,9 @@ func (c *workload) repeatSends() {
 			}
 			before := *p
 			l.attempt(p)
+			if before.fate == accepted && (p.fate != accepted || p.id != before.id) {
+				return fmt.Errorf("%q was accepted as %s, and its repeat answered by %s: %s %s", p.text, before.id, p.id, p.fate, p.answer)
+			}
 			if before.fate == acknowledged && (p.fate != acknowledged || p.id != before.id || p.whatsApp != before.whatsApp) {
 				return fmt.Errorf("%q was answered by %s, %s, and its repeat by %s, %s: %s %s", p.text, before.id, before.whatsApp, p.id, p.whatsApp, p.fate, p.answer)
 			}

@@ -24,7 +24,8 @@ const quickLease = 3 * time.Second
 // and Redis at random, while messages are sent over all sessions, and ids of sessions
 // go from user to user. It then checks six promises. Every session had one owner at
 // most at all times. No session was forgotten. Every acknowledged message was sent
-// exactly once, though sends with a key are repeated. Nothing of a deleted session
+// exactly once, though sends with a key are repeated, and every message that was accepted to
+// be sent later was sent exactly once, or failed, or nobody knows. Nothing of a deleted session
 // reaches the next one with its id. The event log has every send once, and streams of
 // it miss nothing. Webhooks deliver every event that they want, in order.
 func TestChaos(t *testing.T) {
@@ -61,6 +62,7 @@ func TestChaos(t *testing.T) {
 	c.sending.end()
 	c.looking.end()
 	c.repeatSends()
+	c.awaitEmptyQueues()
 	s.logEvent("everything was as it should be %v after the last fault", took.Round(time.Millisecond))
 	c.judge()
 }

@@ -29,6 +29,7 @@ type verdict struct {
 	record  record
 	events  map[string][]op // recorded assignments by session
 	failed  int
+	later   map[string]int // outcomes of messages that were to be sent later
 }
 
 func (c *workload) verdict() *verdict {
@@ -37,7 +38,7 @@ func (c *workload) verdict() *verdict {
 	crashes := slices.Clone(c.s.crashes)
 	c.s.mu.Unlock()
 	entries := c.s.journal()
-	return &verdict{workload: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events()}
+	return &verdict{workload: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events(), later: make(map[string]int)}
 }
 
 // violation reports a violation with everything that is known of the session.
@@ -267,6 +268,9 @@ func (v *verdict) messages() {
 				continue
 			}
 			switch p.fate {
+			case accepted:
+				v.scheduled(l, p, sent, kept[p.id])
+				continue
 			case acknowledged:
 				switch {
 				case len(sent) == 0:
@@ -299,6 +303,8 @@ func (v *verdict) messages() {
 	}
 	t.Logf("sends: %v", fates)
 	v.list(answers)
+	t.Logf("sent later:")
+	v.list(v.later)
 }
 
 // everything returns the history of a card.
