@@ -24,12 +24,8 @@ import (
 // and how much memory it then has, with 100 000 connected sessions on 2 000
 // workers in SQLite.
 func BenchmarkStart(b *testing.B) {
-	dir := b.TempDir()
-	binary := filepath.Join(dir, "switchyard")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/switchyard")
-	build.Stderr = os.Stderr
-	require.NoError(b, build.Run())
-	store := "sqlite:" + filepath.Join(dir, "big.db")
+	binary := buildBinary(b)
+	store := "sqlite:" + filepath.Join(b.TempDir(), "big.db")
 	fill(b, store, 2_000, 50)
 	var ready, resident []float64
 	for range 5 {
@@ -81,37 +77,71 @@ func fill(b *testing.B, dsn string, workers, each int) {
 	}
 }
 
+// buildBinary builds the program and returns its path.
+func buildBinary(b *testing.B) string {
+	binary := filepath.Join(b.TempDir(), "switchyard")
+	build := exec.Command("go", "build", "-o", binary, "../../cmd/switchyard")
+	build.Stderr = os.Stderr
+	require.NoError(b, build.Run())
+	return binary
+}
+
 // start runs the binary until it is ready and returns how long that took and
 // its resident memory in MB.
 func start(b *testing.B, binary, store string) (time.Duration, float64) {
+	began := time.Now()
+	p := startBinary(b, binary, store)
+	defer p.kill()
+	return time.Since(began), p.resident(b)
+}
+
+// program is the built binary as a process.
+type program struct {
+	cmd  *exec.Cmd
+	addr string
+}
+
+// startBinary runs the binary until it is ready.
+func startBinary(b *testing.B, binary, store string, flags ...string) *program {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
-	addr := l.Addr().String()
+	p := &program{addr: l.Addr().String()}
 	require.NoError(b, l.Close())
-	cmd := exec.Command(binary, "serve", "--addr", addr, "--store", store, "--admin-password", "correct-horse-1", "--log-level", "error")
-	began := time.Now()
-	require.NoError(b, cmd.Start())
-	defer func() {
-		require.NoError(b, cmd.Process.Kill())
-		_ = cmd.Wait()
-	}()
-	for {
-		r, err := http.Get("http://" + addr + "/readyz")
-		if err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				break
-			}
-		}
+	p.cmd = exec.Command(binary, append([]string{
+		"serve", "--addr", p.addr, "--store", store, "--admin-password", "correct-horse-1", "--log-level", "error",
+	}, flags...)...)
+	p.cmd.Stderr = os.Stderr
+	require.NoError(b, p.cmd.Start())
+	b.Cleanup(p.kill)
+	for began := time.Now(); !p.isReady(); time.Sleep(5 * time.Millisecond) {
 		require.Less(b, time.Since(began), time.Minute, "not ready")
-		time.Sleep(5 * time.Millisecond)
 	}
-	took := time.Since(began)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	return p
+}
+
+// isReady reports whether the process answers that it is ready.
+func (p *program) isReady() bool {
+	r, err := http.Get("http://" + p.addr + "/readyz")
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
+}
+
+// kill ends the process, if it has not ended.
+func (p *program) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// resident returns the resident memory of the process in MB.
+func (p *program) resident(b *testing.B) float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(b, err)
 	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
 	require.True(b, found)
 	kb, err := strconv.ParseFloat(string(bytes.Fields(rest)[0]), 64)
 	require.NoError(b, err)
-	return took, kb / 1024
+	return kb / 1024
 }

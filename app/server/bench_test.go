@@ -243,23 +243,34 @@ func connected(b *testing.B, s *server.Server, worker string) target {
 	return target{addr, post(addr, "/api/v1/sendText", session.APIKey, message)}
 }
 
+const (
+	benchmarkSecret     = "benchmark-benchmark-benchmark-benchmark"
+	benchmarkFleetToken = "fleet-benchmark-fleet-benchmark-fleet"
+	neverReached        = `{"BASIC":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000},"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`
+)
+
 // startServer runs a server whose limits count but are not reached.
 func startServer(b *testing.B, on backing) *server.Server {
-	ctx, stop := context.WithCancel(context.Background())
+	s, stop := startStoppable(b, on)
+	b.Cleanup(stop)
+	return s
+}
+
+// startStoppable is startServer without an end. stop ends the server.
+func startStoppable(b *testing.B, on backing) (s *server.Server, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Config{
 		Addr: "127.0.0.1:0", Store: on.store, Coordination: on.coordination, AdminPassword: "correct-horse-1",
-		JWTSecret: strings.Repeat("benchmark", 4), WorkerToken: strings.Repeat("fleet-benchmark", 3),
-		Limits: `{"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`,
-		Log:    slog.New(slog.DiscardHandler), Out: io.Discard,
+		JWTSecret: benchmarkSecret, WorkerToken: benchmarkFleetToken, Limits: neverReached,
+		Log: slog.New(slog.DiscardHandler), Out: io.Discard,
 	})
 	require.NoError(b, err)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b.Cleanup(func() {
-		stop()
+	return s, func() {
+		cancel()
 		require.NoError(b, <-ended)
-	})
-	return s
+	}
 }
 
 // BenchmarkReplicas compares two replicas with one: the same load, and half of
