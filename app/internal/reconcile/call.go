@@ -137,19 +137,27 @@ func isGenerationRefused(a answer) bool {
 }
 
 // recordCallFailure records a failed call. The session may be placed elsewhere at once
-// only if this was the first call of the assignment and was certainly not carried out:
-// nothing of the assignment can run.
+// only if this was the first call of the assignment, was certainly not carried out, and the
+// worker has not restarted since: nothing of the assignment can run.
 func (r *Reconciler) recordCallFailure(ctx context.Context, tx *txn.Tx, s *domain.Session, a answer, now time.Time) error {
 	failure := a.failure
 	isBusy := failure.Failure == ports.WorkerBusy
 	if isBusy {
 		r.cache.Suspend(s.WorkerID, now.Add(min(max(failure.Retry, r.Timing.RestartBackoff), r.Timing.MaxBackoff)))
 	}
+	isNotRunning := a.isFirst && failure.IsNotExecuted()
+	if isNotRunning {
+		hasRestarted, err := r.hasRestarted(ctx, tx, a.worker)
+		if err != nil {
+			return err
+		}
+		isNotRunning = !hasRestarted
+	}
 	switch {
 	case isBusy && !a.isFirst:
 		s.CommandThrottled(failure.Retry, r.Timing, now)
 		return nil
-	case !a.isFirst || !failure.IsNotExecuted():
+	case !isNotRunning:
 		s.CommandOutcomeUnknown(r.Timing, now)
 		return nil
 	}
@@ -161,4 +169,22 @@ func (r *Reconciler) recordCallFailure(ctx context.Context, tx *txn.Tx, s *domai
 	}
 	s.StartRejected(failure.Message, r.Timing, now)
 	return nil
+}
+
+// hasRestarted reports whether a worker has registered a new process since it was read:
+//
+//	replica: assigns ──► start: refused ───────────────────► places elsewhere
+//	worker:          crashed │ registers ──► starts what is assigned to it
+//
+// It writes the row, so that a registration comes either before or after the transaction: a
+// process that registers after it no longer finds the session among those that it recovers.
+func (r *Reconciler) hasRestarted(ctx context.Context, tx *txn.Tx, read *domain.Worker) (bool, error) {
+	w, err := tx.Workers.Get(ctx, read.ID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || !w.RegisteredAt.Equal(read.RegisteredAt) {
+		return true, err
+	}
+	return false, tx.SaveWorker(ctx, w, nil)
 }

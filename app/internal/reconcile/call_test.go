@@ -47,6 +47,34 @@ func TestCall_FirstStartWasCertainlyNotExecuted_GoesElsewhereAtOnce(t *testing.T
 	}
 }
 
+// The port of a crashed worker refuses a start. Its next process registers before the replica has recorded
+// that, and recovers what is assigned to it: the session may run there.
+func TestCall_WorkerRestartsDuringTheFirstStart_SessionStaysThere(t *testing.T) {
+	for name, failure := range map[string]ports.WorkerFailure{
+		"nothing listens": ports.WorkerConnectionRefused, "rejected": ports.WorkerRejected, "busy": ports.WorkerBusy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFixture(t)
+			r.want("s1")
+			first := ""
+			r.Gateway.Answer(func(c coretest.Call) error {
+				if first != "" {
+					return nil
+				}
+				first = c.Worker
+				r.Clock.Advance(time.Second)
+				r.ChangeWorkerRow(c.Worker, func(w *domain.Worker) { w.RegisteredAt = r.Now() })
+				return &ports.WorkerError{Failure: failure, Message: "it failed"}
+			})
+			s := r.reconcile(t, "s1")
+			require.NotEmpty(t, first)
+			require.Equal(t, first, s.WorkerID)
+			require.EqualValues(t, 1, s.Generation)
+			require.Empty(t, s.ExcludedWorkerID)
+		})
+	}
+}
+
 // A worker was told to stop generations that the store does not know.
 func TestCall_GenerationIsOverOnTheWorker_NextStartHasAHigherOne(t *testing.T) {
 	for name, c := range map[string]struct {
