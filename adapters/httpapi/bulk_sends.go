@@ -22,7 +22,7 @@ func bulkSendRoute() route {
 		summary: "Send up to 100 messages",
 		description: "Sends the messages in the order of the list, one at a time, and answers with one result for each. A message is a body of POST /sessions/{id}/send, with an `idempotencyKey` of its own if it " +
 			"should have one; it counts and fails as there. A message that fails does not stop those after it: the answer is 200 if the list itself can be read and has 1 to 100 messages. " +
-			"The call begins no message after 30 seconds, nor after its client has hung up. The messages that it did not come to have the code OVERLOADED and were not sent. " +
+			"Where the operator has set a pace, they keep to it. The call begins no message after 30 seconds, nor after its client has hung up. The messages that it did not come to have the code OVERLOADED and were not sent. " +
 			"With the header `Idempotency-Key` the whole call may be repeated: each message has a key that follows from it and from the index, and the repeat sends only what has not been sent.",
 		errors: []domain.Code{domain.CodeSessionNotFound},
 	}, (*api).sendBulk)

@@ -281,6 +281,30 @@ func TestQueue_Pace_ForwardsSoManyAMinuteWithJitter(t *testing.T) {
 	h.requireNothingWaits()
 }
 
+// A bulk call keeps to the pace. Virtual time does not pass during a call, so its second message is not sent. What was sent
+// before takes no place in a repeat.
+func TestQueue_PaceOfBulkCalls_IsKept(t *testing.T) {
+	h := newQueueing(t, domain.TierPro, apptest.Options{SendPace: 6})
+	items := make([]service.SendItem, 3)
+	for i := range items {
+		items[i].Message = &domain.Outgoing{To: recipient, Type: domain.TypeText, Text: fmt.Sprint(i)}
+	}
+	for call := range items {
+		results, err := h.Orchestrator.Messages.SendAll(t.Context(), h.sender(), "key", items)
+		require.NoError(t, err)
+		for i, r := range results {
+			if i > call {
+				require.Equal(t, domain.CodeOverloaded, domain.CodeOf(r.Err))
+				continue
+			}
+			require.NoError(t, r.Err)
+			require.Equal(t, i < call, r.IsReplay)
+		}
+		h.Advance(16 * time.Second)
+	}
+	require.Equal(t, []string{"0", "1", "2"}, h.sent())
+}
+
 func TestQueue_SessionDeleted_NothingIsLeft(t *testing.T) {
 	h := newQueueing(t, domain.TierPro, apptest.Options{})
 	h.queue("a", h.at(time.Minute))

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/coretest"
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/messaging"
+	"github.com/switchyard-wa/switchyard/app/internal/sendqueue"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -40,6 +41,7 @@ func newReplicaWith(core *coretest.Core, sender service.Sender, adjust func(p *m
 		Keys:     apikeys.New(core.Writer, r.limiter, func(ports.Invalidation) {}),
 		Detector: failure.New(core.Writer, core.Members, core.Cache, core.Sync, core.Queue),
 		Routes:   routes,
+		Queues:   sendqueue.New(sendqueue.Parts{Writer: core.Writer, Members: core.Members, Parallel: 1, Wake: func() {}, Announce: func(string) {}}),
 	}
 	adjust(&parts)
 	r.messages = messaging.New(parts)

@@ -43,10 +43,27 @@ func (m *Messages) SendAll(ctx context.Context, s service.Sender, key string, me
 		case limited.Err() != nil || !m.Now().Before(until):
 			results[i].Err = errNotSent()
 		default:
-			results[i] = m.sendItem(limited, s, itemKey(key, i, &messages[i]), messages[i].Message)
+			results[i] = m.sendPaced(limited, s, itemKey(key, i, &messages[i]), messages[i].Message)
 		}
 	}
 	return results, nil
+}
+
+// sendPaced sends one message of a bulk call when the pace of the session allows it. The queue
+// paces messages that are sent later.
+func (m *Messages) sendPaced(ctx context.Context, s service.Sender, key string, out *domain.Outgoing) service.SendResult {
+	if out.Schedule != nil {
+		return m.sendItem(ctx, s, key, out)
+	}
+	giveBack, err := m.queues.AwaitPace(ctx, s.UserID, s.SessionID)
+	if err != nil {
+		return service.SendResult{Err: errNotSent()}
+	}
+	r := m.sendItem(ctx, s, key, out)
+	if r.IsReplay || r.Message == nil {
+		giveBack()
+	}
+	return r
 }
 
 // sendItem sends one message of a bulk call, with a key if there is one.

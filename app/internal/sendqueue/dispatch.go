@@ -293,7 +293,7 @@ func (q *Queues) take(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage
 	queue.Remove(m)
 	queue.Hold = ""
 	if q.parts.Pace > 0 {
-		queue.NotBefore = now.Add(time.Duration(float64(time.Minute) / float64(q.parts.Pace) * (0.5 + jitter)))
+		queue.NotBefore = now.Add(q.gap(jitter))
 	}
 	q.claim(queue, now)
 	return tx.SendQueues.Put(ctx, queue)

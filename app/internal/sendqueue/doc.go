@@ -37,7 +37,8 @@
 //
 // With a pace, the next message of a session is forwarded after 60 s divided by the pace,
 // times a random number from 0.5 to 1.5. The time is in the row of the queue, and so holds
-// for all replicas.
+// for all replicas. Messages of a bulk call that are sent at once keep to it too
+// ([Queues.AwaitPace]).
 //
 // # Replicas
 //
