@@ -30,7 +30,8 @@
 //
 // A session leaves a worker only when it certainly does not run there: the first start
 // was certainly not carried out, the worker says that it is down, a stop was
-// confirmed, or the worker is down.
+// confirmed, or the worker is down. A first start does not count if the worker has
+// restarted meanwhile: the new process recovers what is assigned to it.
 //
 // # Many sessions at once
 //
