@@ -42,6 +42,9 @@ func EndpointSpellings(endpoint string) []string {
 	return spellings
 }
 
+// EndpointKey returns one text for all canonical endpoints that lead to the same address. Stores keep it unique.
+func EndpointKey(endpoint string) string { return slices.Min(EndpointSpellings(endpoint)) }
+
 // IsSameEndpoint reports whether two canonical endpoints lead to the same address.
 func IsSameEndpoint(a, b string) bool {
 	return a == b || slices.Contains(EndpointSpellings(a), b)

@@ -40,6 +40,7 @@ func TestIsSameEndpoint_Spellings_SameAddress(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.want, domain.IsSameEndpoint(a, b))
 			require.Equal(t, c.want, domain.IsSameEndpoint(b, a))
+			require.Equal(t, c.want, domain.EndpointKey(a) == domain.EndpointKey(b))
 			require.Equal(t, a, domain.EndpointSpellings(a)[0])
 			for _, s := range domain.EndpointSpellings(a) {
 				canonical, err := domain.ParseEndpoint(s)
@@ -49,4 +50,5 @@ func TestIsSameEndpoint_Spellings_SameAddress(t *testing.T) {
 		})
 	}
 	require.Equal(t, []string{":"}, domain.EndpointSpellings(":"))
+	require.Equal(t, ":", domain.EndpointKey(":"))
 }

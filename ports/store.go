@@ -225,10 +225,12 @@ type WorkerFilter struct {
 // Workers stores the fleet.
 type Workers interface {
 	Get(ctx context.Context, id string) (*domain.Worker, error)
+	// ByEndpoint returns the worker with the endpoint in the same spelling.
 	ByEndpoint(ctx context.Context, endpoint string) (*domain.Worker, error)
 	// List returns the matching workers by id, and the number of matches on all pages.
 	List(ctx context.Context, f WorkerFilter, p Page) ([]*domain.Worker, int, error)
-	// Put stores every field but Used.
+	// Put stores every field but Used. It returns [ErrExists] if another worker has the endpoint in any
+	// spelling, see [domain.EndpointKey].
 	Put(ctx context.Context, w *domain.Worker) error
 	// Delete removes the worker. It returns [ErrConflict] while slots are used.
 	Delete(ctx context.Context, id string) error

@@ -41,8 +41,8 @@ type Store struct {
 	tombstones   map[string]int64 // last generations of deleted sessions
 
 	workers     map[string]*workerRow
-	endpoints   map[string]*workerRow
-	workerOrder list[*workerRow] // by id
+	endpoints   map[string]*workerRow // by domain.EndpointKey
+	workerOrder list[*workerRow]      // by id
 
 	cleanups     map[cleanupKey]*cleanupRow
 	byWorker     map[string]*list[*cleanupRow] // each list by session

@@ -37,7 +37,11 @@ func (t workers) Get(_ context.Context, id string) (*domain.Worker, error) {
 }
 
 func (t workers) ByEndpoint(_ context.Context, endpoint string) (*domain.Worker, error) {
-	return find(t.txn, t.s.endpoints, endpoint, (*workerRow).clone)
+	w, err := find(t.txn, t.s.endpoints, domain.EndpointKey(endpoint), (*workerRow).clone)
+	if err == nil && w.Endpoint != endpoint {
+		return nil, ports.ErrNotFound // it has another spelling
+	}
+	return w, err
 }
 
 func (t workers) List(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]*domain.Worker, int, error) {
@@ -66,7 +70,8 @@ func (t workers) Put(_ context.Context, w *domain.Worker) error {
 	if err := checkRev(r, w.Rev); err != nil {
 		return err
 	}
-	if other := t.s.endpoints[w.Endpoint]; other != nil && other != r {
+	hasNewEndpoint := r == nil || r.v.Endpoint != w.Endpoint
+	if other := t.s.endpoints[domain.EndpointKey(w.Endpoint)]; hasNewEndpoint && other != nil && other != r {
 		return ports.ErrExists
 	}
 	if r == nil {
@@ -104,20 +109,21 @@ func (t workers) set(r *workerRow, v *domain.Worker) {
 // setWorker sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setWorker(r *workerRow, v *domain.Worker) {
 	old := r.v
-	if old != nil {
-		delete(s.endpoints, old.Endpoint)
-		if v == nil {
-			delete(s.workers, old.ID)
-			s.workerOrder.remove(r, workerID)
-		}
+	hasNewEndpoint := old == nil || v == nil || old.Endpoint != v.Endpoint
+	if old != nil && hasNewEndpoint {
+		delete(s.endpoints, domain.EndpointKey(old.Endpoint))
+	}
+	if old != nil && v == nil {
+		delete(s.workers, old.ID)
+		s.workerOrder.remove(r, workerID)
 	}
 	r.v = v
-	if v != nil {
-		s.endpoints[v.Endpoint] = r
-		if old == nil {
-			s.workers[v.ID] = r
-			s.workerOrder.add(r, workerID)
-		}
+	if v != nil && hasNewEndpoint {
+		s.endpoints[domain.EndpointKey(v.Endpoint)] = r
+	}
+	if v != nil && old == nil {
+		s.workers[v.ID] = r
+		s.workerOrder.add(r, workerID)
 	}
 }
 

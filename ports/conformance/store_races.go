@@ -102,6 +102,12 @@ func oneValueWins(d *db) {
 		w.Endpoint = "http://one"
 		return d.tryPut(w)
 	}, ports.ErrExists))
+	spellings := domain.EndpointSpellings("http://localhost:9001")
+	d.oneWins(compete(func(i int) error {
+		w := worker(fmt.Sprint("spelled", i), 1)
+		w.Endpoint = spellings[i%len(spellings)]
+		return d.tryPut(w)
+	}, ports.ErrExists))
 	d.put(user("owner"), session("s1", "owner"))
 	d.oneWins(compete(func(i int) error {
 		k := apiKey(fmt.Sprint("k", i), "s1", "owner")

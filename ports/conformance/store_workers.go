@@ -12,6 +12,7 @@ import (
 
 var workerClauses = []clause{
 	{"endpoints are unique", uniqueEndpoints},
+	{"endpoints are unique in any spelling", uniqueSpellings},
 	{"workers are filtered", workersFiltered},
 	{"workers are listed in pages, by id", workersPaged},
 	{"a Put does not write Used", putLeavesUsed},
@@ -60,6 +61,34 @@ func uniqueEndpoints(d *db) {
 	duplicate.Endpoint = "http://w1:8001"
 	d.put(duplicate)
 	require.Equal(d.T, "w3", byEndpoint("http://w1:8001"))
+}
+
+func uniqueSpellings(d *db) {
+	a, b := worker("w1", 1), worker("w2", 1)
+	a.Endpoint = "http://localhost:9001"
+	d.put(a, b)
+	for _, endpoint := range []string{"http://localhost:9001", "http://127.0.0.1:9001", "http://[::1]:9001"} {
+		other := worker("w3", 1)
+		other.Endpoint = endpoint
+		require.ErrorIs(d.T, d.tryPut(other), ports.ErrExists, "insert %s", endpoint)
+		changed := b.Clone()
+		changed.Endpoint = endpoint
+		require.ErrorIs(d.T, d.tryPut(changed), ports.ErrExists, "update to %s", endpoint)
+	}
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+		return tx.Workers.ByEndpoint(ctx, "http://127.0.0.1:9001")
+	})
+
+	a.Endpoint = "http://127.0.0.1:9001" // its own
+	d.put(a)
+	a.Endpoint = "http://w1"
+	d.put(a)
+	b.Endpoint = "http://[::1]:9001" // free again
+	d.put(b)
+	a.Endpoint = "http://0.0.0.0:9001"
+	require.ErrorIs(d.T, d.tryPut(a), ports.ErrExists)
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "w2") })
+	d.put(a)
 }
 
 func (d *db) workers(f ports.WorkerFilter, p ports.Page) (ids []string, total int) {

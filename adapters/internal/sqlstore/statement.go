@@ -292,6 +292,9 @@ type table struct {
 	// their values are unchanged. They are never NULL.
 	fixed []string
 	rest  []string
+	// computed columns follow from fixed ones. A Put sets them when it inserts the row, or changes fixed columns. No query
+	// reads them.
+	computed []string
 }
 
 // columns returns the columns of a query that reads rows.
@@ -305,6 +308,8 @@ type putStatements struct {
 	insert      *Statement
 	update      *Statement // changes the row unless fixed columns differ
 	replace     *Statement // changes all columns; nil if no column is fixed
+	// compute returns the values of the table's computed columns. Nil means that there are none.
+	compute func(values []any) []any
 	// derive returns the arguments of insert and replace besides the row's values. Nil means that there are none.
 	derive func(values []any) []any
 }
@@ -314,13 +319,21 @@ func (b *Queries) putStatements(t table) putStatements {
 	p := putStatements{
 		keys:   len(t.key),
 		fixed:  len(t.fixed),
-		insert: b.put(insertNew(t.name, t.columns()...), len(t.columns())-1),
+		insert: b.put(insertNew(t.name, t.columns(t.computed...)...), len(t.columns())-1),
 		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), hasRev+unchanged(t.fixed)), len(t.rest)),
 	}
 	if len(t.fixed) > 0 {
-		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), hasRev))
+		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"}, t.computed)...), hasRev))
 	}
 	return p
+}
+
+// computed returns the values of the computed columns.
+func (p *putStatements) computed(values []any) []any {
+	if p.compute == nil {
+		return nil
+	}
+	return p.compute(values)
 }
 
 // derived returns the arguments of insert and replace besides the row's values.

@@ -164,7 +164,7 @@ func (t *Tx) put(ctx context.Context, p *putStatements, rev *int64, values ...an
 
 func (t *Tx) insert(ctx context.Context, p *putStatements, rev *int64, values []any) error {
 	next := nextRev(0)
-	n, err := t.conn.Exec(ctx, p.insert, t.args(values, []any{next}, p.derived(values)))
+	n, err := t.conn.Exec(ctx, p.insert, t.args(values, []any{next}, p.computed(values), p.derived(values)))
 	switch {
 	case err != nil:
 		return err
@@ -183,7 +183,7 @@ func (t *Tx) update(ctx context.Context, p *putStatements, rev *int64, values []
 	key, fixed, rest := values[:p.keys], values[p.keys:p.keys+p.fixed], values[p.keys+p.fixed:]
 	n, err := t.conn.Exec(ctx, p.update, t.args(rest, []any{next}, key, []any{old}, fixed))
 	if err == nil && n == 0 && p.replace != nil {
-		n, err = t.conn.Exec(ctx, p.replace, t.args(fixed, rest, []any{next}, key, []any{old}, p.derived(values)))
+		n, err = t.conn.Exec(ctx, p.replace, t.args(fixed, rest, []any{next}, p.computed(values), key, []any{old}, p.derived(values)))
 	}
 	switch {
 	case err != nil:

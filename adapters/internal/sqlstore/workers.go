@@ -19,6 +19,7 @@ var workersTable = table{
 		"drain_id", "trial_since", "suspect", "token_epoch",
 		"state_group", "failover", "drain_forced", "in_maintenance",
 	},
+	computed: []string{"endpoint_key"},
 }
 
 func scanWorker(r row) *domain.Worker {
@@ -48,8 +49,10 @@ const workerOnline = "online AND NOT draining AND NOT in_maintenance"
 
 func (b *Queries) workerStatements() workerStatements {
 	workers := selectFrom("workers", workersTable.columns("used")...)
+	puts := b.putStatements(workersTable)
+	puts.compute = func(values []any) []any { return []any{domain.EndpointKey(values[1].(string))} }
 	return workerStatements{
-		putStatements: b.putStatements(workersTable),
+		putStatements: puts,
 		get:           b.read(workers.where(equal("id"))),
 		byEndpoint:    b.read(workers.where(equal("endpoint"))),
 		remove:        b.write(b.deleteFrom("workers", "id = ? AND used = 0")),

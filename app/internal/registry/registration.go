@@ -263,7 +263,7 @@ func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 }
 
 // findEndpointHolder returns another worker whose endpoint leads to the same address as the endpoint
-// of a registration, or nil. The store refuses only endpoints that are equal as texts.
+// of a registration, or nil. The store refuses the same, but not beside a worker that an older version stored.
 func findEndpointHolder(ctx context.Context, tx *ports.Tx, r domain.Registration) (*domain.Worker, error) {
 	for _, endpoint := range domain.EndpointSpellings(r.Endpoint) {
 		w, err := tx.Workers.ByEndpoint(ctx, endpoint)
