@@ -126,6 +126,8 @@
 //   - Downloads: 4 of one user and 256 in all. One piece of 32 KiB is in memory. A client
 //     that takes nothing for half a minute loses the connection, and so does one whose worker
 //     sends nothing (media.go).
+//   - Streams of events: 100 of one user and 500 of one client network, beyond it a 429. 20,000
+//     in all. Loopback addresses and trusted proxies are exempt from the second (stream_count.go).
 //   - Costly work: queues with a share for each caller, for passwords, QR codes, pictures,
 //     calls to workers and searches (admission.go). A full queue is a 503 OVERLOADED.
 //

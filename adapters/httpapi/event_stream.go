@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"mime"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -22,10 +20,11 @@ import (
 )
 
 const (
-	keepAlive         = 14 * time.Second // between two comments; the API promises 15 s
-	maxStreams        = 20_000           // of one process
-	maxStreamsPerUser = 100
-	flushFrom         = 16 << 10 // bytes of encoded events that are sent before further ones are encoded
+	keepAlive            = 14 * time.Second // between two comments; the API promises 15 s
+	maxStreams           = 20_000           // of one process
+	maxStreamsPerUser    = 100
+	maxStreamsPerNetwork = 500      // an office behind one address has several users
+	flushFrom            = 16 << 10 // bytes of encoded events that are sent before further ones are encoded
 )
 
 // wantsStream reports whether the caller accepts Server-Sent Events. The quality 0 means not
@@ -66,15 +65,16 @@ func (a *api) streamEvents(ctx context.Context, c *requestContext, f ports.Event
 	if err != nil {
 		return err
 	}
-	if !a.streams.begin(f.UserID) {
-		return domain.Overloaded(defaultRetry, "Too many streams of events are open; close some of yours, or use one stream for all sessions (GET /events)")
+	caller := streamCaller{userID: f.UserID, network: c.streamNetwork()}
+	if err := a.streams.begin(caller); err != nil {
+		return err
 	}
 	subscription, err := a.Events.Subscribe(ctx, f, after)
 	if err != nil {
-		a.streams.end(f.UserID)
+		a.streams.end(caller)
 		return err
 	}
-	s := &eventStream{api: a, filter: f, subscription: subscription, token: bearerToken(c.r), codes: make(map[string]string)}
+	s := &eventStream{api: a, caller: caller, filter: f, subscription: subscription, token: bearerToken(c.r), codes: make(map[string]string)}
 	c.w.Header()["X-Accel-Buffering"] = []string{"no"}
 	c.streamed = &streamedAnswer{contentType: "text/event-stream", write: s.write, detach: s.writeDetached}
 	return nil
@@ -84,6 +84,7 @@ func (a *api) streamEvents(ctx context.Context, c *requestContext, f ports.Event
 // several times its own.
 type eventStream struct {
 	api          *api
+	caller       streamCaller
 	filter       ports.EventFilter
 	subscription service.EventSubscription
 	token        string
@@ -105,7 +106,7 @@ func (s *eventStream) writeDetached(w *detachedWriter) {
 // write writes events until the client goes, its credential ends, the session is deleted or the
 // server stops. It checks the credential before it writes an event or a keep-alive.
 func (s *eventStream) write(ctx context.Context, w flushWriter) error {
-	defer s.api.streams.end(s.filter.UserID)
+	defer s.api.streams.end(s.caller)
 	defer s.subscription.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -238,53 +239,4 @@ func (s *eventStream) addData(event string, data any) {
 		s.api.Log.Error("event not written", "error", err)
 	}
 	s.out.WriteString("\n\n")
-}
-
-// streamCount counts open streams.
-type streamCount struct {
-	mu       sync.Mutex
-	total    int
-	byUser   map[string]int
-	encoding chan struct{} // holds a token for each stream that encodes an event
-}
-
-// newStreamCount returns a count of no streams. Half of the processors may encode events, so that
-// streams that catch up leave the others to requests.
-func newStreamCount() *streamCount {
-	return &streamCount{byUser: make(map[string]int), encoding: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
-}
-
-// encode runs fn when few others encode. It reports false if ctx ends before.
-func (s *streamCount) encode(ctx context.Context, fn func()) bool {
-	select {
-	case s.encoding <- struct{}{}:
-		defer func() { <-s.encoding }()
-		fn()
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// begin counts a stream in, and reports false if there are too many.
-func (s *streamCount) begin(userID string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.total >= maxStreams || s.byUser[userID] >= maxStreamsPerUser {
-		return false
-	}
-	s.total++
-	s.byUser[userID]++
-	return true
-}
-
-// end counts a stream out.
-func (s *streamCount) end(userID string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total--
-	s.byUser[userID]--
-	if s.byUser[userID] == 0 {
-		delete(s.byUser, userID)
-	}
 }

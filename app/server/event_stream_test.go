@@ -211,7 +211,7 @@ func TestEventStream_TooMany_AreRefusedWithRetryAfter(t *testing.T) {
 		require.Equal(t, http.StatusOK, openStream(t, k.Server, "/events", k.token, nil).answer.StatusCode)
 	}
 	s := openStream(t, k.Server, "/events", k.token, nil)
-	require.Equal(t, http.StatusServiceUnavailable, s.answer.StatusCode)
+	require.Equal(t, http.StatusTooManyRequests, s.answer.StatusCode)
 	require.NotEmpty(t, s.answer.Header.Get("Retry-After"))
 }
 
