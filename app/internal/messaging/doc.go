@@ -118,6 +118,8 @@
 //
 // # Figures
 //
-// One send takes about 95 µs of processor time with the store in memory, of which
-// net/http takes three quarters; two durable writes on SQLite add 140 µs.
+// One send takes about 120 µs of processor time with the store in memory, of which 20 are for
+// its event. On SQLite it takes about 240, in which it writes its message twice and its event
+// once: 12 KB on disk, with the log and the indexes. Without events and words it took 160 µs and
+// 6 KB. The figures are from runs on 2 cores that other processes shared.
 package messaging
