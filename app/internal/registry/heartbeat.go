@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -186,10 +187,9 @@ func (p *Protocol) renewWorker(ctx context.Context, known *domain.Worker, h doma
 // should not run.
 func (p *Protocol) applyNews(ctx context.Context, h domain.Heartbeat, b batch, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	var w *domain.Worker
-	var synced int
-	var stops []service.StopCommand
+	var applied batchResult
 	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
-		stops = nil
+		applied = batchResult{}
 		w, err = tx.Workers.Get(ctx, h.WorkerID)
 		if err != nil {
 			return apperr.Worker(err)
@@ -204,65 +204,80 @@ func (p *Protocol) applyNews(ctx context.Context, h domain.Heartbeat, b batch, r
 			if err := p.detector.WorkerReturned(ctx, tx, w, p.Timing.DisconnectDebounce, nil, now); err != nil {
 				return err
 			}
-			stops, err = pendingStopCommands(ctx, tx, w)
+			applied.stops, err = pendingStopCommands(ctx, tx, w)
 			if err != nil {
 				return err
 			}
 		}
-		synced, stops, err = p.applyBatch(ctx, tx, w, b, stops, now)
-		return err
+		return p.applyBatch(ctx, tx, w, b, &applied, now)
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.addNews(ctx, w, synced, stops, result)
+	p.addNews(ctx, w, applied, result)
 	return w, nil
 }
 
 // applyMore stores more news of a heartbeat that is stored.
 func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, result *service.HeartbeatResult, now time.Time) error {
-	var synced int
-	var stops []service.StopCommand
-	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
-		synced, stops, err = p.applyBatch(ctx, tx, w, b, nil, now)
-		return err
+	var applied batchResult
+	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		applied = batchResult{}
+		return p.applyBatch(ctx, tx, w, b, &applied, now)
 	})
 	if err == nil {
-		p.addNews(ctx, w, synced, stops, result)
+		p.addNews(ctx, w, applied, result)
 	}
 	return err
 }
 
-// applyBatch applies some of a heartbeat's news. It returns stops with further commands.
-func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, stops []service.StopCommand, now time.Time) (synced int, _ []service.StopCommand, err error) {
+// batchResult is what became of a batch.
+type batchResult struct {
+	synced      int
+	stops       []service.StopCommand
+	implausible []domain.Report
+}
+
+// applyBatch applies some of a heartbeat's news, and adds to the result.
+func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, result *batchResult, now time.Time) error {
 	if err := tx.RecordForeign(ctx, w.ID, b.foreign); err != nil {
-		return 0, nil, err
+		return err
 	}
 	for _, r := range b.reports {
-		isSynced, stop, err := p.applySnapshot(ctx, tx, w, r, now)
+		outcome, stop, err := p.applySnapshot(ctx, tx, w, r, now)
 		if err != nil {
-			return 0, nil, err
+			return err
 		}
-		if isSynced {
-			synced++
+		switch outcome {
+		case domain.Applied, domain.Repeated:
+			result.synced++
+		case domain.Implausible:
+			result.implausible = append(result.implausible, r)
 		}
-		if stop != nil && !slices.Contains(stops, *stop) {
-			stops = append(stops, *stop)
+		if stop != nil && !slices.Contains(result.stops, *stop) {
+			result.stops = append(result.stops, *stop)
 		}
 	}
 	if isLate(p.Env, now) {
-		return synced, stops, nil // missing sessions may have come since
+		return nil // missing sessions may have come since
 	}
-	return synced, stops, p.restartMissing(ctx, tx, w, b.missing, now)
+	return p.restartMissing(ctx, tx, w, b.missing, now)
 }
 
-// addNews adds to the result what a transaction has stored.
-func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, synced int, stops []service.StopCommand, result *service.HeartbeatResult) {
-	result.Synced += synced
+// addNews adds to the result what a transaction has stored, and what it has refused as implausible.
+func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, applied batchResult, result *service.HeartbeatResult) {
+	result.Synced += applied.synced
+	result.Skipped += len(applied.implausible)
+	for _, r := range applied.implausible {
+		if len(result.Warnings) < maxWarnings {
+			result.Warnings = append(result.Warnings,
+				fmt.Sprintf("sessions (%s) has the generation %d, which is far beyond any that the session was given", r.SessionID, r.Generation))
+		}
+	}
 	if w.Supports(domain.CapGeneration) {
-		result.Commands = append(result.Commands, stops...)
+		result.Commands = append(result.Commands, applied.stops...)
 	} else {
-		p.scheduleStops(ctx, w, stops)
+		p.scheduleStops(ctx, w, applied.stops)
 	}
 }
 
@@ -287,25 +302,25 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 }
 
 // applySnapshot applies what a heartbeat says of one session. It returns a command if the
-// worker has to stop the session.
-func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, now time.Time) (isSynced bool, _ *service.StopCommand, _ error) {
+// worker has to stop the session. A deleted session has no owner.
+func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, now time.Time) (domain.Outcome, *service.StopCommand, error) {
 	if isTooOldToTrust(p.Env, now, r.Status) {
-		return false, nil, nil
+		return domain.Stale, nil, nil
 	}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
 		stop, err := p.stopDeleted(ctx, tx, w, r)
-		return false, stop, err
+		return domain.NotOwner, stop, err
 	}
 	if err != nil {
-		return false, nil, err
+		return 0, nil, err
 	}
 	before := s.Clone()
 	outcome, events := s.Apply(r, p.Timing, now)
 	logRefusal(ctx, p.Env, r, outcome)
 	logAdoption(ctx, p.Env, r, before.Generation, s.Generation)
 	if outcome == domain.Applied || outcome == domain.Repeated {
-		return true, nil, tx.SaveSession(ctx, before, s, events)
+		return outcome, nil, tx.SaveSession(ctx, before, s, events)
 	}
 	if s.Generation != before.Generation {
 		err = tx.SaveSession(ctx, before, s, nil)
@@ -314,7 +329,7 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	}
 	isStopping := s.WorkerID == w.ID && s.Command.Stops()
 	if err != nil || isStopping || !isForOther(outcome) {
-		return false, nil, err
+		return outcome, nil, err
 	}
 	generation := r.Generation
 	if generation == 0 {
@@ -322,10 +337,10 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	}
 	if r.Status.IsActive() {
 		if err := p.recordUnexpected(ctx, tx, w, s, r.Generation); err != nil {
-			return false, nil, err
+			return outcome, nil, err
 		}
 	}
-	return false, stopIfActive(r, generation), nil
+	return outcome, stopIfActive(r, generation), nil
 }
 
 // isForOther reports whether a report was refused because the session should not run on its worker, or

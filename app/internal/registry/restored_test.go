@@ -61,6 +61,8 @@ func TestHeartbeat_GenerationOfTheOwnerIsImplausible_IsRefusedAndChangesNothing(
 	f.AddConnected(f.user, "s1", "worker-1")
 	result := f.heartbeat(t, snapshot(runningIn("s1", 1<<50)))
 	require.Equal(t, []service.StopCommand{{SessionID: "s1", Generation: 1 << 50}}, result.Commands)
+	require.Equal(t, 1, result.Skipped)
+	require.Equal(t, []string{"sessions (s1) has the generation 1125899906842624, which is far beyond any that the session was given"}, result.Warnings)
 	require.Equal(t, int64(1), f.Session("s1").Generation)
 }
 
