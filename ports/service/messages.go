@@ -47,6 +47,9 @@ type SendResult struct {
 type Messages interface {
 	// Send records the message and forwards it once. When the outcome is unknown it
 	// returns the PENDING message together with a WORKER_TIMEOUT error.
+	//
+	// A message with a Schedule is recorded in the queue of its session instead, and is returned
+	// as PENDING ([Scheduled]). SendOnce returns it by its present state, without an error.
 	Send(ctx context.Context, s Sender, m *domain.Outgoing) (*domain.Message, error)
 	// SendOnce is Send with an idempotency key, which a session uses for one message a day
 	// ([domain.IdempotencyKeyLife]). A repeat sends nothing: it waits until the first send
