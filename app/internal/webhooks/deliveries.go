@@ -17,7 +17,7 @@ const (
 	defaultLimit = 20
 	maxLimit     = 100
 
-	redeliveredMost = 10_000 // deliveries that one call makes pending again
+	maxRedelivered = 10_000 // deliveries that one call makes pending again
 )
 
 // Deliveries returns a page of deliveries.
@@ -95,7 +95,7 @@ func ownedAndActive(ctx context.Context, tx *ports.Tx, userID, sessionID, webhoo
 	return h, err
 }
 
-// RedeliverSince makes the ended deliveries since a time pending again: those of the first redeliveredMost, and
+// RedeliverSince makes the ended deliveries since a time pending again: those of the first maxRedelivered, and
 // of whatever was created at the same time as the last of them.
 func (w *Webhooks) RedeliverSince(ctx context.Context, userID, sessionID, webhookID string, since time.Time) (*service.Redelivery, error) {
 	now := w.Now()
@@ -138,7 +138,7 @@ func (w *Webhooks) RedeliverSince(ctx context.Context, userID, sessionID, webhoo
 
 // endOfRedelivery returns the time at which a redelivery ends before it is complete, or the zero time.
 func (w *Webhooks) endOfRedelivery(ctx context.Context, tx *ports.Tx, e ports.EndedDeliveries) (time.Time, error) {
-	end, err := tx.Deliveries.CreatedAfter(ctx, e, redeliveredMost)
+	end, err := tx.Deliveries.CreatedAfter(ctx, e, maxRedelivered)
 	if err != nil || end.IsZero() {
 		return end, err
 	}

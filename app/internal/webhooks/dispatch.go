@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	dispatchLimit = 4096             // webhooks that one pass looks at
-	lookAhead     = 5 * time.Second  // the loop passes at least as often
-	attemptsOfRun = 64               // before a run yields to other webhooks
-	claimGrace    = 10 * time.Second // of a claim, beyond the time of an attempt
-	abandonedMost = 64               // deliveries that one transaction abandons
-	noEvent       = "The event is no longer kept: it is older than the retention of events"
-	noSecret      = "The secret of the webhook cannot be read; rotate it"
+	dispatchLimit  = 4096             // webhooks that one pass looks at
+	lookAhead      = 5 * time.Second  // the loop passes at least as often
+	attemptsPerRun = 64               // before a run yields to other webhooks
+	claimGrace     = 10 * time.Second // how much longer a claim lasts than an attempt may take
+	abandonedPerTx = 64               // deliveries that one transaction abandons
+	noEvent        = "The event is no longer kept: it is older than the retention of events"
+	noSecret       = "The secret of the webhook cannot be read; rotate it"
 )
 
 // Dispatch begins a run for each webhook that is due and that this replica should run. It returns when it
@@ -56,7 +56,7 @@ func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Ti
 		task := taskOf(h)
 		run := w.run
 		if !h.Active {
-			run = w.rest
+			run = w.runSwitchedOff
 		}
 		if !w.queue.Dispatch(work, task, func() error { return run(work.Context, h.ID) }, w.runEnded) {
 			w.lookAgain(now.Add(retryAfterError))
@@ -65,7 +65,8 @@ func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Ti
 	return w.nextDue, nil
 }
 
-// taskOf returns the task of a webhook. The queue bounds the tasks of each pool, and in it those of each user.
+// taskOf returns the task of a webhook. The queue bounds the tasks of each pool, and in each pool the tasks of
+// one user, as it does those of one worker.
 func taskOf(h *domain.Webhook) workqueue.Task {
 	if h.Failures > 0 {
 		return workqueue.Task{Key: h.ID, Worker: h.UserID + "/failing", Pool: workqueue.FailingWebhooks}
@@ -73,7 +74,7 @@ func taskOf(h *domain.Webhook) workqueue.Task {
 	return workqueue.Task{Key: h.ID, Worker: h.UserID, Pool: workqueue.Webhooks}
 }
 
-// lookAgain makes Dispatch look at a time, or earlier.
+// lookAgain makes Dispatch read the due webhooks again at a time, or earlier.
 func (w *Webhooks) lookAgain(at time.Time) {
 	if w.nextDue.IsZero() || at.Before(w.nextDue) {
 		w.nextDue = at
@@ -86,7 +87,7 @@ func (w *Webhooks) runEnded() {
 	w.parts.Wake()
 }
 
-// attempt is one attempt: what it is for, and its outcome.
+// attempt is one attempt to deliver an event to a webhook, with its outcome.
 type attempt struct {
 	webhook  *domain.Webhook
 	delivery *domain.Delivery
@@ -94,13 +95,13 @@ type attempt struct {
 	outcome  domain.Attempt
 }
 
-// run delivers what is due of one webhook, one event after the other.
+// run delivers the due events of one webhook, one after the other.
 func (w *Webhooks) run(ctx context.Context, id string) error {
 	var latest *attempt
-	for range attemptsOfRun {
-		next, err := w.step(ctx, id, latest, true)
+	for range attemptsPerRun {
+		next, err := w.recordAndPick(ctx, id, latest, true)
 		if err != nil || next == nil {
-			return w.failed(ctx, id, err)
+			return w.logRunFailure(ctx, id, err)
 		}
 		latest = nil
 		if !w.hasTime(next.webhook) {
@@ -111,16 +112,17 @@ func (w *Webhooks) run(ctx context.Context, id string) error {
 		}
 		latest = next
 	}
-	_, err := w.step(ctx, id, latest, false)
-	return w.failed(ctx, id, err)
+	_, err := w.recordAndPick(ctx, id, latest, false)
+	return w.logRunFailure(ctx, id, err)
 }
 
-func (w *Webhooks) failed(ctx context.Context, id string, err error) error {
+// logRunFailure logs the error of a run, and returns it.
+func (w *Webhooks) logRunFailure(ctx context.Context, id string, err error) error {
 	w.LogFailure(ctx, "webhook run failed", err, "webhook", id)
 	return err
 }
 
-// hasTime reports whether the claim lasts for an attempt. It does not after a pause of this replica.
+// hasTime reports whether the claim of a webhook lasts for an attempt. After a pause of this replica it may not.
 func (w *Webhooks) hasTime(h *domain.Webhook) bool {
 	return !w.IsShared() || w.Now().Add(w.parts.Policy.Timeout).Before(h.ClaimedUntil)
 }
@@ -150,7 +152,7 @@ func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID strin
 	now := w.Now()
 	call := ports.WebhookCall{URL: h.URL, ID: deliveryID, At: now, Event: e, Timeout: w.parts.Policy.Timeout, NotAfter: notAfter}
 	for _, secret := range h.Signing(now) {
-		key, err := w.parts.Sealer.Open(secret.Sealed, bound(h.ID))
+		key, err := w.parts.Sealer.Open(secret.Sealed, sealBound(h.ID))
 		if err != nil {
 			w.Log.ErrorContext(ctx, "webhook secret unreadable", "webhook", h.ID, "error", err)
 			return ports.WebhookAnswer{}, &ports.WebhookError{Message: noSecret, Err: err}
@@ -160,9 +162,9 @@ func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID strin
 	return w.parts.Sender.Post(ctx, call)
 }
 
-// step records the outcome of the latest attempt, if there is one, and returns the next attempt. It returns
-// nil if there is nothing to do now, or if the run shall end.
-func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bool) (next *attempt, err error) {
+// recordAndPick records the outcome of the latest attempt, if there is one, and returns the next attempt. It
+// returns nil if nothing is due now. If mayPick is false it returns nil too, and ends the claim.
+func (w *Webhooks) recordAndPick(ctx context.Context, id string, latest *attempt, mayPick bool) (next *attempt, err error) {
 	jitter, err := w.jitter()
 	if err != nil {
 		return nil, err
@@ -189,7 +191,7 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 				}
 			}
 		}
-		if goOn {
+		if mayPick {
 			next, err = w.pick(ctx, tx, h)
 			if err != nil {
 				return err
@@ -224,7 +226,7 @@ func stateOf(h *domain.Webhook) state {
 	return state{h.Active, h.Failures, h.DueAt, h.ClaimedBy, h.ClaimedUntil}
 }
 
-// record applies the outcome of an attempt, unless somebody else has changed the delivery.
+// record applies the outcome of an attempt, unless another call or replica has changed the delivery.
 func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, a *attempt, jitter float64) error {
 	d, err := tx.Deliveries.Get(ctx, a.delivery.ID)
 	if errors.Is(err, ports.ErrNotFound) || err == nil && d.Rev != a.delivery.Rev {
@@ -244,12 +246,12 @@ func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, 
 func (w *Webhooks) pick(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*attempt, error) {
 	now := w.Now()
 	switch {
-	case !h.Active: // see rest
+	case !h.Active: // see runSwitchedOff
 		return nil, nil
 	case w.parts.Members.IsOthersClaim(h.ClaimedBy, h.ClaimedUntil, now):
 		return nil, nil
 	}
-	for range abandonedMost {
+	for range abandonedPerTx {
 		d, event, err := w.firstDelivery(ctx, tx, h)
 		switch {
 		case errors.Is(err, ports.ErrNotFound):
@@ -295,10 +297,11 @@ func (w *Webhooks) firstDelivery(ctx context.Context, tx *ports.Tx, h *domain.We
 	return d, &events[0], nil
 }
 
-// claim claims a webhook for work that takes a time at most, unless its claim lasts long enough.
-func (w *Webhooks) claim(h *domain.Webhook, now time.Time, most time.Duration) {
-	if w.IsShared() && (h.ClaimedBy != w.Self.ID || h.ClaimedUntil.Before(now.Add(most+claimGrace/2))) {
-		h.ClaimedBy, h.ClaimedUntil = w.Self.ID, now.Add(most+claimGrace)
+// claim claims a webhook for work that takes no longer than a limit. It keeps a claim of this replica that
+// lasts long enough.
+func (w *Webhooks) claim(h *domain.Webhook, now time.Time, limit time.Duration) {
+	if w.IsShared() && (h.ClaimedBy != w.Self.ID || h.ClaimedUntil.Before(now.Add(limit+claimGrace/2))) {
+		h.ClaimedBy, h.ClaimedUntil = w.Self.ID, now.Add(limit+claimGrace)
 	}
 }
 

@@ -24,9 +24,9 @@
 //
 // # What a webhook gets
 //
-// The events that are recorded after the webhook was made ([domain.Webhook.Since]). While it is switched
-// off, the events that are read have no delivery; the owner can read them from the log. Deliveries that were pending at that
-// time stay, and go on when it is switched on again.
+// A webhook gets the events that are recorded after it was made ([domain.Webhook.Since]). Events that are
+// read while it is switched off have no delivery; the owner can read them from the log. Deliveries that were
+// pending when it was switched off stay, and go on when it is switched on again.
 //
 // An event that retention has removed from the log can no longer be delivered: its delivery is dead, and
 // says so. This happens to nothing that is merely slow: 100 failures in a row switch a webhook off after
@@ -40,7 +40,7 @@
 //
 // The system switches a webhook off after an answer of 410, and after many failures in a row. The same
 // transaction records that its owner is to be told, and makes the webhook due. The run of a webhook that is
-// switched off (rest) mails the notice and then records that the owner has been told. A crash between the
+// switched off mails the notice and then records that the owner has been told. A crash between the
 // two repeats the mail. While the mail server is away it is tried again for three days.
 //
 // # Replicas
@@ -54,8 +54,8 @@
 //	A: claim, connect ──(paused) ─────────────────────────────────── resumes: too late, sends nothing
 //	B:                          claim has ended: attempt 1 again, recorded, next event, …
 //
-// What remains is a pause of A between two instructions, when the time has been checked and nothing written.
-// No sender can close that gap alone. Receivers see the position of each event, and can.
+// A pause of A between the check of the time and the write is still possible. No sender can close that gap
+// alone. A receiver can: it sees the position of each event.
 //
 //	A: claim, attempt 1 ──(killed)
 //	B:                          claim has ended: attempt 1 again, recorded, attempt 2, …

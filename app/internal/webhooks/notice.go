@@ -15,11 +15,11 @@ const (
 	expiryMargin = time.Minute // housekeeping deletes expired events once a minute
 )
 
-// rest does what a webhook that is switched off needs: it tells the owner, and ends deliveries whose events
-// are no longer kept. The order of mail and commit makes the notice arrive at least once:
+// runSwitchedOff mails the notice that a webhook is switched off, and ends deliveries whose events are no
+// longer kept. The owner is told at least once:
 //
 //	switched off, UntoldSince set (one transaction) ─► claim ─► mail ─► UntoldSince cleared
-func (w *Webhooks) rest(ctx context.Context, id string) error {
+func (w *Webhooks) runSwitchedOff(ctx context.Context, id string) error {
 	n, err := w.claimNotice(ctx, id)
 	if err == nil && n != nil {
 		failure := w.mailNotice(ctx, n)
@@ -27,11 +27,11 @@ func (w *Webhooks) rest(ctx context.Context, id string) error {
 			err = w.recordNotice(ctx, n, failure)
 		}
 	}
-	w.LogFailure(ctx, "webhook rest failed", err, "webhook", id)
+	w.LogFailure(ctx, "webhook switched-off run failed", err, "webhook", id)
 	return err
 }
 
-// notice tells the owner of a webhook that the system switched it off.
+// notice is a mail that tells the owner of a webhook that the system switched it off.
 type notice struct {
 	webhook *domain.Webhook
 	owner   *domain.User
@@ -96,12 +96,12 @@ func (w *Webhooks) recordNotice(ctx context.Context, n *notice, failure error) e
 	return err
 }
 
-// expire ends deliveries of a resting webhook whose events are no longer kept, and stores when the next
-// one expires.
+// expire ends deliveries of a switched-off webhook whose events are no longer kept. It stores the webhook,
+// due when the next delivery expires.
 func (w *Webhooks) expire(ctx context.Context, tx *ports.Tx, h *domain.Webhook) error {
 	now := w.Now()
-	h.DueAt = now // unless the loop finds the first delivery that can still be delivered
-	for range abandonedMost {
+	h.DueAt = now // for another run, unless the loop reaches a delivery whose event is kept
+	for range abandonedPerTx {
 		d, _, err := w.firstDelivery(ctx, tx, h)
 		if errors.Is(err, ports.ErrNotFound) {
 			h.DueAt = time.Time{}
@@ -123,6 +123,7 @@ func (w *Webhooks) expire(ctx context.Context, tx *ports.Tx, h *domain.Webhook) 
 	return tx.Webhooks.Put(ctx, h)
 }
 
+// later returns the later of two times.
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -132,7 +133,7 @@ func later(a, b time.Time) time.Time {
 
 // recordSwitchOff adds to the audit trail that the system has switched a webhook off.
 func (w *Webhooks) recordSwitchOff(ctx context.Context, tx *ports.Tx, h *domain.Webhook) error {
-	return w.Trail().Record(ctx, tx, domain.AuditWebhookSwitchedOff, object(h), "session", h.SessionID, "reason", h.OffReason)
+	return w.Trail().Record(ctx, tx, domain.AuditWebhookSwitchedOff, auditObject(h), "session", h.SessionID, "reason", h.OffReason)
 }
 
 // mailNotice mails the owner of a webhook that it was switched off.

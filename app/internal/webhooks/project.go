@@ -41,23 +41,24 @@ func (w *Webhooks) Project(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// known is the set of sessions with a webhook, as of an epoch.
-type known struct {
-	sessions map[string]bool
-	epoch    string
+// sessionSet is the set of sessions with a webhook, as of an epoch.
+type sessionSet struct {
+	ids   map[string]bool
+	epoch string
 }
 
-// projectPage reads one page of the log and returns the number of its events. It reads no event while there is no webhook.
+// projectPage reads one page of the log and returns the number of its events. It reads no event while there is
+// no webhook.
 func (w *Webhooks) projectPage(ctx context.Context) (int, error) {
 	var page []domain.Event
-	var k known
+	var set sessionSet
 	var last int64
 	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		k, err = w.readKnown(ctx, tx)
+		set, err = w.readSessions(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if len(k.sessions) == 0 {
+		if len(set.ids) == 0 {
 			last, err = tx.Outbox.Last(ctx)
 			return err
 		}
@@ -67,21 +68,21 @@ func (w *Webhooks) projectPage(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	w.sessions, w.epoch = k.sessions, k.epoch
+	w.sessions, w.epoch = set.ids, set.epoch
 	w.skipTo(last)
 	if len(page) == 0 {
 		return 0, nil
 	}
-	if !slices.ContainsFunc(page, k.mayDeliver) {
+	if !slices.ContainsFunc(page, set.mayDeliver) {
 		w.skipTo(page[len(page)-1].Seq)
 		return len(page), nil
 	}
 	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		page, k, err = w.readPage(ctx, tx) // another replica may have advanced
+		page, set, err = w.readPage(ctx, tx) // another replica may have advanced
 		if err != nil {
 			return err
 		}
-		if err := w.writeDeliveries(ctx, tx, page, k); err != nil {
+		if err := w.writeDeliveries(ctx, tx, page, set); err != nil {
 			return err
 		}
 		return w.reader.Advance(ctx, tx, page)
@@ -93,44 +94,47 @@ func (w *Webhooks) projectPage(ctx context.Context) (int, error) {
 	return len(page), err
 }
 
-// readPage returns the next events, and then the sessions with a webhook.
-func (w *Webhooks) readPage(ctx context.Context, tx *ports.Tx) ([]domain.Event, known, error) {
+// readPage returns the next events, and the sessions with a webhook. It reads the sessions last: a webhook that
+// was made before an event is among them.
+func (w *Webhooks) readPage(ctx context.Context, tx *ports.Tx) ([]domain.Event, sessionSet, error) {
 	page, err := w.reader.ReadFrom(ctx, tx, w.skippedTo(), pageSize)
 	if err != nil || len(page) == 0 {
-		return nil, known{w.sessions, w.epoch}, err
+		return nil, sessionSet{w.sessions, w.epoch}, err
 	}
-	k, err := w.readKnown(ctx, tx)
-	return page, k, err
+	set, err := w.readSessions(ctx, tx)
+	return page, set, err
 }
 
-// readKnown returns the sessions with a webhook, and reads them only if they have changed.
-func (w *Webhooks) readKnown(ctx context.Context, tx *ports.Tx) (known, error) {
+// readSessions returns the sessions with a webhook. It reads them only if they have changed.
+func (w *Webhooks) readSessions(ctx context.Context, tx *ports.Tx) (sessionSet, error) {
 	epoch, err := tx.Settings.Get(ctx, epochSetting)
 	if errors.Is(err, ports.ErrNotFound) {
 		err = nil
 	}
 	if err != nil || w.sessions != nil && epoch == w.epoch {
-		return known{w.sessions, w.epoch}, err
+		return sessionSet{w.sessions, w.epoch}, err
 	}
 	ids, err := tx.Webhooks.Sessions(ctx)
-	k := known{make(map[string]bool, len(ids)), epoch}
+	set := sessionSet{make(map[string]bool, len(ids)), epoch}
 	for _, id := range ids {
-		k.sessions[id] = true
+		set.ids[id] = true
 	}
-	return k, err
+	return set, err
 }
 
 // mayDeliver reports whether a webhook may want the event.
-func (k known) mayDeliver(e domain.Event) bool { return k.sessions[e.SessionID] && e.SessionID != "" }
+func (set sessionSet) mayDeliver(e domain.Event) bool {
+	return set.ids[e.SessionID] && e.SessionID != ""
+}
 
 // writeDeliveries writes the deliveries of a page, and makes their webhooks due.
-func (w *Webhooks) writeDeliveries(ctx context.Context, tx *ports.Tx, page []domain.Event, k known) error {
+func (w *Webhooks) writeDeliveries(ctx context.Context, tx *ports.Tx, page []domain.Event, set sessionSet) error {
 	now := w.Now()
 	bySession := make(map[string][]*domain.Webhook)
 	var woken []*domain.Webhook
 	for i := range page {
 		e := &page[i]
-		if !k.mayDeliver(*e) {
+		if !set.mayDeliver(*e) {
 			continue
 		}
 		hooks, isRead := bySession[e.SessionID]
@@ -163,12 +167,14 @@ func (w *Webhooks) writeDeliveries(ctx context.Context, tx *ports.Tx, page []dom
 	return nil
 }
 
+// skipTo notes that no event up to seq needs a delivery.
 func (w *Webhooks) skipTo(seq int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.skipped = max(w.skipped, seq)
 }
 
+// skippedTo returns the position up to which no event needs a delivery.
 func (w *Webhooks) skippedTo() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// bound returns what the secrets of a webhook are bound to.
-func bound(id string) string { return "webhook:" + id }
+// sealBound returns the value to which the sealed secrets of a webhook are bound.
+func sealBound(id string) string { return "webhook:" + id }
 
-// object returns how the audit trail names a webhook.
-func object(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
+// auditObject returns the name of a webhook in the audit trail.
+func auditObject(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
 
 func viewOf(h *domain.Webhook) *service.WebhookView {
 	return &service.WebhookView{Webhook: *h, ShownSecret: h.Secret.Masked()}
@@ -57,18 +57,18 @@ func (w *Webhooks) read(ctx context.Context, userID, sessionID, webhookID string
 	return h, apperr.Public(err)
 }
 
-// checked is a change that follows the rules.
-type checked struct {
+// checkedChange is a change that follows the rules.
+type checkedChange struct {
 	url    *string
 	events *[]domain.EventType
 	active *bool
 	key    []byte // of a secret that was given; nil: none
-	fresh  bool   // a secret is to be generated
+	fresh  bool   // apply generates a secret
 }
 
 // check applies the rules to a change.
-func (w *Webhooks) check(ctx context.Context, c service.WebhookChange, isNew bool) (checked, error) {
-	out := checked{url: c.URL, active: c.Active}
+func (w *Webhooks) check(ctx context.Context, c service.WebhookChange, isNew bool) (checkedChange, error) {
+	out := checkedChange{url: c.URL, active: c.Active}
 	var p domain.Problems
 	switch {
 	case c.URL != nil:
@@ -97,7 +97,7 @@ func (w *Webhooks) check(ctx context.Context, c service.WebhookChange, isNew boo
 }
 
 // apply changes a webhook, and returns its secret if that has changed.
-func (w *Webhooks) apply(h *domain.Webhook, c checked, now time.Time) (secret string, err error) {
+func (w *Webhooks) apply(h *domain.Webhook, c checkedChange, now time.Time) (secret string, err error) {
 	if c.url != nil {
 		h.URL = *c.url
 	}
@@ -118,7 +118,7 @@ func (w *Webhooks) apply(h *domain.Webhook, c checked, now time.Time) (secret st
 	return w.setSecret(h, c.key, 0, now)
 }
 
-// setSecret gives a webhook a secret, and returns it. A nil key has one generated.
+// setSecret gives a webhook the secret of a key, and returns the secret. It generates a key if key is nil.
 func (w *Webhooks) setSecret(h *domain.Webhook, key []byte, grace time.Duration, now time.Time) (string, error) {
 	if key == nil {
 		key = make([]byte, domain.WebhookSecretSize)
@@ -126,7 +126,7 @@ func (w *Webhooks) setSecret(h *domain.Webhook, key []byte, grace time.Duration,
 			return "", err
 		}
 	}
-	sealed, err := w.parts.Sealer.Seal(key, bound(h.ID))
+	sealed, err := w.parts.Sealer.Seal(key, sealBound(h.ID))
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +135,7 @@ func (w *Webhooks) setSecret(h *domain.Webhook, key []byte, grace time.Duration,
 	return secret, nil
 }
 
-// errUnavailable returns the error of a program that cannot deliver.
+// errUnavailable returns the error of calls to a program that cannot deliver.
 func errUnavailable() error {
 	return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 		"Webhooks are not set up on this server; its operator gives all replicas the same --webhook-key")
@@ -161,7 +161,7 @@ func (w *Webhooks) Create(ctx context.Context, userID, sessionID string, c servi
 	return v, apperr.Public(err)
 }
 
-func (w *Webhooks) create(ctx context.Context, tx *ports.Tx, userID, sessionID string, c checked) (*service.WebhookView, error) {
+func (w *Webhooks) create(ctx context.Context, tx *ports.Tx, userID, sessionID string, c checkedChange) (*service.WebhookView, error) {
 	present, err := tx.Webhooks.BySession(ctx, sessionID)
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (w *Webhooks) create(ctx context.Context, tx *ports.Tx, userID, sessionID s
 	if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
 		return nil, err
 	}
-	err = w.Trail().Record(ctx, tx, domain.AuditWebhookCreated, object(h), "session", sessionID, "host", domain.WebhookHost(h.URL))
+	err = w.Trail().Record(ctx, tx, domain.AuditWebhookCreated, auditObject(h), "session", sessionID, "host", domain.WebhookHost(h.URL))
 	v := viewOf(h)
 	v.ShownSecret = secret
 	return v, err
@@ -237,7 +237,7 @@ func (w *Webhooks) change(
 			return err
 		}
 		if h.Active && (h.URL != former.URL || !former.Active) {
-			if err := hurry(ctx, tx, h, now); err != nil {
+			if err := wakeFirstDelivery(ctx, tx, h, now); err != nil {
 				return err
 			}
 		}
@@ -247,11 +247,11 @@ func (w *Webhooks) change(
 		v = viewOf(h)
 		if secret != "" {
 			v.ShownSecret = secret
-			if err := w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, object(h), "session", sessionID, "grace", "0s"); err != nil {
+			if err := w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, auditObject(h), "session", sessionID, "grace", "0s"); err != nil {
 				return err
 			}
 		}
-		return w.Trail().Record(ctx, tx, domain.AuditWebhookUpdated, object(h), "session", sessionID,
+		return w.Trail().Record(ctx, tx, domain.AuditWebhookUpdated, auditObject(h), "session", sessionID,
 			"host", domain.WebhookHost(h.URL), "active", strconv.FormatBool(h.Active))
 	})
 	if err == nil {
@@ -260,8 +260,9 @@ func (w *Webhooks) change(
 	return v, apperr.Public(err)
 }
 
-// hurry makes the first pending delivery of a webhook due. It has waited for a receiver that is mended now.
-func hurry(ctx context.Context, tx *ports.Tx, h *domain.Webhook, now time.Time) error {
+// wakeFirstDelivery makes the first pending delivery of a webhook due. The delivery may have waited for a
+// receiver that is mended now.
+func wakeFirstDelivery(ctx context.Context, tx *ports.Tx, h *domain.Webhook, now time.Time) error {
 	h.Wake(now)
 	d, err := tx.Deliveries.NextPending(ctx, h.ID)
 	if errors.Is(err, ports.ErrNotFound) {
@@ -274,14 +275,15 @@ func hurry(ctx context.Context, tx *ports.Tx, h *domain.Webhook, now time.Time) 
 	return tx.Deliveries.Put(ctx, d)
 }
 
-// wakeDispatch lets a webhook run that a call has made due.
+// wakeDispatch makes Dispatch look at a webhook that a call has made due.
 func (w *Webhooks) wakeDispatch() {
 	w.due.Store(true)
 	w.parts.Wake()
 }
 
-// Delete removes a webhook with its deliveries. Many deliveries are removed a bounded number at a time: one
-// transaction for 200,000 of them would hold up all other writers for 3 s. Until then the webhook is off.
+// Delete removes a webhook with its deliveries. It removes many deliveries in several transactions, because
+// one transaction for 200,000 of them would hold up all other writers for 3 s. The webhook is switched off by
+// the first of several transactions, and removed by the last.
 func (w *Webhooks) Delete(ctx context.Context, userID, sessionID, webhookID string) error {
 	h, err := w.read(ctx, userID, sessionID, webhookID)
 	for n := changedPerPass; err == nil && n == changedPerPass; {
@@ -293,7 +295,8 @@ func (w *Webhooks) Delete(ctx context.Context, userID, sessionID, webhookID stri
 	return apperr.Public(err)
 }
 
-// deletePart removes deliveries of a webhook, and the webhook with the last of them. It returns how many.
+// deletePart removes at most changedPerPass deliveries of a webhook, and the webhook with the last of them. It
+// returns the number of deliveries.
 func (w *Webhooks) deletePart(ctx context.Context, tx *ports.Tx, userID, sessionID, webhookID string) (n int, err error) {
 	h, err := owned(ctx, tx, userID, sessionID, webhookID)
 	if err != nil {
@@ -313,7 +316,7 @@ func (w *Webhooks) deletePart(ctx context.Context, tx *ports.Tx, userID, session
 	if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
 		return 0, err
 	}
-	return n, w.Trail().Record(ctx, tx, domain.AuditWebhookDeleted, object(h), "session", sessionID)
+	return n, w.Trail().Record(ctx, tx, domain.AuditWebhookDeleted, auditObject(h), "session", sessionID)
 }
 
 // RotateSecret gives a webhook a new secret.
@@ -345,7 +348,7 @@ func (w *Webhooks) RotateSecret(ctx context.Context, userID, sessionID, webhookI
 		}
 		v = viewOf(h)
 		v.ShownSecret = secret
-		return w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, object(h), "session", sessionID, "grace", grace.String())
+		return w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, auditObject(h), "session", sessionID, "grace", grace.String())
 	})
 	return v, apperr.Public(err)
 }

@@ -55,7 +55,7 @@ type Webhooks struct {
 
 	// Only Project uses these.
 	pollAt   time.Time
-	sessions map[string]bool // with a webhook, as of epoch; nil: not read yet
+	sessions map[string]bool // those with a webhook, as of epoch; nil: not read yet
 	epoch    string
 
 	mu      sync.Mutex
@@ -80,7 +80,7 @@ func New(p Parts) *Webhooks {
 // isAvailable reports whether the program can deliver.
 func (w *Webhooks) isAvailable() bool { return w.parts.Sender != nil && w.parts.Sealer != nil }
 
-// Wake says that there may be events to read, or deliveries that are due.
+// Wake makes the next pass look for events to read and for deliveries that are due.
 func (w *Webhooks) Wake() {
 	w.unread.Store(true)
 	w.due.Store(true)
@@ -93,7 +93,7 @@ func (w *Webhooks) AfterCommit(_ context.Context, c *txn.Changes) {
 	}
 }
 
-// SavePosition stores how far the log was read without a delivery.
+// SavePosition stores the position up to which no event needs a delivery.
 func (w *Webhooks) SavePosition(ctx context.Context) error {
 	skipped := w.skippedTo()
 	if skipped == 0 {
