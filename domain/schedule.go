@@ -22,16 +22,16 @@ const (
 	MaxQueuedUpload = 16 << 20
 )
 
-// Schedule says when a message that may wait is sent. The zero value: as soon as the session can send,
-// within [DefaultSendPatience].
+// Schedule says when a message that may wait is sent. The zero value stands for as soon as the session can
+// send, within [DefaultSendPatience].
 type Schedule struct {
 	SendAt   time.Time     // not before this time; zero: at once
-	Deadline time.Time     // not after this time; zero: Patience says it
+	Deadline time.Time     // not after this time; zero: Patience after SendAt
 	Patience time.Duration // how long it waits from SendAt on; 0: DefaultSendPatience
 }
 
 // Resolve returns the time from which and the time until which a message may be sent, if it was accepted
-// now. The error has every problem.
+// now. The error lists every problem.
 func (s *Schedule) Resolve(now time.Time) (sendAt, deadline time.Time, err error) {
 	var p Problems
 	sendAt = now
@@ -61,7 +61,7 @@ func (s *Schedule) Resolve(now time.Time) (sendAt, deadline time.Time, err error
 	return sendAt, deadline, p.Err()
 }
 
-// fingerprint adds what the sender asked for.
+// fingerprint adds the times that the sender asked for.
 func (s *Schedule) fingerprint(f fingerprint) {
 	if s == nil {
 		return
@@ -137,7 +137,7 @@ func (q *QueuedMessage) SetMessage(m *Outgoing) error {
 	return nil
 }
 
-// queuedOverhead is what a message that waits takes besides its texts and media, in bytes.
+// queuedOverhead is the size of a message that waits beyond its texts and media, in bytes.
 const queuedOverhead = 512
 
 // errQueuedUpload refuses an upload that is too large to wait.
@@ -164,11 +164,8 @@ func (q *QueuedMessage) Outgoing() *Outgoing {
 	return &m
 }
 
-// HasMedia reports whether the message has media, by URL or along with it.
-func (q *QueuedMessage) HasMedia() bool { return q.Message.Type.MaxMedia() > 0 }
-
-// Record returns the PENDING message as the history has it, if it was recorded at a time.
-func (q *QueuedMessage) Record(at time.Time) *Message {
+// NewMessage returns the message in the form of the history: PENDING, and created at a time.
+func (q *QueuedMessage) NewMessage(at time.Time) *Message {
 	m := &q.Message
 	to, err := ParseRecipient(m.To)
 	if err != nil {
@@ -220,14 +217,14 @@ type SendQueue struct {
 	Rev          int64
 }
 
-// Add counts a message that begins to wait. The error says that the queue is full. ofUser is how many bytes
-// wait for the user's sessions.
-func (q *SendQueue) Add(m *QueuedMessage, ofUser int64) error {
+// Add counts a message that begins to wait. userBytes is the size of all messages that wait for sessions of
+// the user. The error says which of the two is full.
+func (q *SendQueue) Add(m *QueuedMessage, userBytes int64) error {
 	switch {
 	case q.Waiting >= MaxQueuedMessages:
 		return Errorf(Exceeded, CodeMessageLimit,
 			"The queue of the session is full: %d messages wait. Try again when some of them were sent, or cancel some", q.Waiting).WithRetryAfter(time.Minute)
-	case ofUser+m.Size > MaxQueuedBytes:
+	case userBytes+m.Size > MaxQueuedBytes:
 		return Errorf(Exceeded, CodeMessageLimit,
 			"The messages that wait for your sessions may have at most %s together, media included; send media by URL, or try again when some were sent",
 			mebibytes(MaxQueuedBytes)).WithRetryAfter(time.Minute)
@@ -249,14 +246,14 @@ func (q *SendQueue) Remove(m *QueuedMessage) {
 	q.Bytes -= m.Size
 }
 
-// WakeAt makes the queue due at a time, or earlier.
+// WakeAt makes the queue due at a time, unless it is due earlier.
 func (q *SendQueue) WakeAt(at time.Time) {
 	if q.DueAt.IsZero() || at.Before(q.DueAt) {
 		q.DueAt = at
 	}
 }
 
-// ExpiryReason returns why a message failed whose deadline has passed, for people.
+// ExpiryReason returns the reason, for people, of a message that fails at its deadline.
 func (q *SendQueue) ExpiryReason() string {
 	hold := q.Hold
 	if hold == "" {

@@ -87,7 +87,7 @@ func TestQueuedMessage_Upload_IsCopiedAndSentAsItWas(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(content))
 	require.Equal(t, domain.Upload{Content: out.Upload.Content, Size: 5, Type: "text/plain", SHA256: "00ff"}, *out.Upload)
-	record := q.Record(now)
+	record := q.NewMessage(now)
 	require.Equal(t, domain.MessagePending, record.Status)
 	require.Equal(t, "6289999999999@s.whatsapp.net", record.To)
 

@@ -57,7 +57,7 @@ type scheduledView struct {
 }
 
 func viewScheduled(q *domain.QueuedMessage) scheduledView {
-	m := q.Record(q.CreatedAt)
+	m := q.NewMessage(q.CreatedAt)
 	return scheduledView{
 		ID: q.ID, SessionID: q.SessionID, To: m.To, Type: m.Type, Status: m.Status, SendAt: view.Time(q.SendAt), Deadline: view.Time(q.Deadline),
 		CreatedAt: view.Time(q.CreatedAt), Content: view.Content(m), MediaURL: view.String(m.MediaURL), Filename: view.String(m.Filename),
@@ -114,7 +114,7 @@ func shownScheduled(m *domain.QueuedMessage, err error) (scheduledView, error) {
 	return viewScheduled(m), nil
 }
 
-// ScheduledBody is what changes of a message that waits.
+// ScheduledBody lists the changes of a message that waits. Members that are left out stay.
 type ScheduledBody struct {
 	SendAt   *string      `json:"sendAt,omitempty" doc:"RFC 3339, at most 30 days ahead" example:"2026-03-01T18:00:00Z"`
 	Deadline *string      `json:"deadline,omitempty" doc:"How long it waits at most, from sendAt on: a length of time such as 90m, or seconds; or a time in RFC 3339" example:"2h"`

@@ -32,7 +32,7 @@ func (m *Messages) enqueue(ctx context.Context, s service.Sender, out *domain.Ou
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
-	message := queued.Record(queued.CreatedAt)
+	message := queued.NewMessage(queued.CreatedAt)
 	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := txn.OwnedSession(ctx, tx, s.UserID, s.SessionID); err != nil {
 			return err
@@ -51,13 +51,13 @@ func (m *Messages) enqueue(ctx context.Context, s service.Sender, out *domain.Ou
 	return message, nil
 }
 
-// waitingMessage returns a message of the send queue as a PENDING one.
+// waitingMessage returns a message of the send queue in the form of the history.
 func waitingMessage(ctx context.Context, tx *ports.Tx, sessionID, id string) (*domain.Message, error) {
 	queued, err := tx.QueuedMessages.Get(ctx, sessionID, id)
 	if err != nil {
 		return nil, err
 	}
-	return queued.Record(queued.CreatedAt), nil
+	return queued.NewMessage(queued.CreatedAt), nil
 }
 
 // Check validates a message.
@@ -68,7 +68,7 @@ func (m *Messages) Check(ctx context.Context, out *domain.Outgoing) (*domain.Out
 var _ sendqueue.Forwarder = (*Messages)(nil)
 
 // Forward sends a message of the send queue, as [sendqueue.Forwarder] says.
-func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, take, putBack func(ctx context.Context, tx *ports.Tx) error) error {
+func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, dequeue, requeue func(ctx context.Context, tx *ports.Tx) error) error {
 	s := service.Sender{UserID: queued.UserID, SessionID: queued.SessionID}
 	out := queued.Outgoing()
 	to, err := domain.ParseRecipient(out.To)
@@ -77,7 +77,7 @@ func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, ta
 	}
 	route, worker, err := m.target(ctx, s)
 	if err != nil {
-		return heldBy(err)
+		return asHeld(err)
 	}
 	out, err = m.resolveRelations(ctx, s, worker, out)
 	if err != nil {
@@ -89,12 +89,12 @@ func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, ta
 	}
 	now := m.Now()
 	if err := quota.TakeMessage(ctx, now); err != nil {
-		return heldBy(apperr.Public(err))
+		return asHeld(apperr.Public(err))
 	}
-	message := queued.Record(now)
+	message := queued.NewMessage(now)
 	message.From = jid(route.Phone)
 	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		if err := take(ctx, tx); err != nil {
+		if err := dequeue(ctx, tx); err != nil {
 			return err
 		}
 		message.Rev = 0
@@ -112,20 +112,20 @@ func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, ta
 	worker, sent, err := m.callWorker(ctx, s, worker, send)
 	if err != nil {
 		m.finishSend(ctx, pending, "")
-		return m.recordForwardFailure(ctx, quota, worker, queued, message, putBack, err)
+		return m.recordForwardFailure(ctx, quota, worker, queued, message, requeue, err)
 	}
 	err = m.recordOutcome(ctx, message, nil, sent, nil)
 	m.finishSend(ctx, pending, sent.WhatsAppID)
 	if errors.Is(err, ports.ErrNotFound) {
 		return nil // the session was deleted meanwhile, with its history
 	}
-	m.LogFailure(ctx, "outcome of queued message not recorded", err, "message", message.ID)
+	m.LogFailure(ctx, "queued message outcome not recorded", err, "message", message.ID)
 	return nil
 }
 
-// heldBy returns the error for a message that waits for what is missing, or err if waiting
-// does not help.
-func heldBy(err error) error {
+// asHeld returns a *[sendqueue.HeldError] for the error of a send that may succeed later, and
+// ErrGone if the session is gone. It returns any other error unchanged.
+func asHeld(err error) error {
 	switch domain.CodeOf(err) {
 	case domain.CodeSessionNotFound:
 		return sendqueue.ErrGone
@@ -144,12 +144,12 @@ func heldBy(err error) error {
 // recordForwardFailure records that a queued message was not sent, or may not have been. A
 // message that certainly was not sent waits again, unless waiting does not help.
 func (m *Messages) recordForwardFailure(ctx context.Context, quota *apikeys.Quota, w *domain.Worker, queued *domain.QueuedMessage,
-	message *domain.Message, putBack func(ctx context.Context, tx *ports.Tx) error, err error,
+	message *domain.Message, requeue func(ctx context.Context, tx *ports.Tx) error, err error,
 ) error {
 	m.detector.RecordCall(ctx, w, err)
 	var failure *ports.WorkerError
 	if !errors.As(err, &failure) || !failure.IsNotExecuted() {
-		m.Log.WarnContext(ctx, "outcome of queued message unknown", "session", message.SessionID, "message", message.ID, "error", err)
+		m.Log.WarnContext(ctx, "queued message outcome unknown", "session", message.SessionID, "message", message.ID, "error", err)
 		return nil
 	}
 	defer quota.RefundMessage(ctx)
@@ -162,7 +162,7 @@ func (m *Messages) recordForwardFailure(ctx context.Context, quota *apikeys.Quot
 		if err := tx.Messages.Delete(ctx, message.SessionID, message.ID, message.Rev); err != nil {
 			return err
 		}
-		return putBack(ctx, tx)
+		return requeue(ctx, tx)
 	})
 	if errors.Is(err, ports.ErrConflict) || errors.Is(err, ports.ErrNotFound) {
 		return nil // a report came first, or the session was deleted
@@ -173,11 +173,11 @@ func (m *Messages) recordForwardFailure(ctx context.Context, quota *apikeys.Quot
 	return held
 }
 
-// holdAfter returns how long a message waits that a worker certainly did not send, or nil if
-// it has failed.
+// holdAfter returns how long a message waits that a worker certainly did not send. It returns
+// nil if the message has failed.
 func holdAfter(public error, attempts int) *sendqueue.HeldError {
 	var held *sendqueue.HeldError
-	if errors.As(heldBy(public), &held) {
+	if errors.As(asHeld(public), &held) {
 		return held
 	}
 	var e *domain.Error

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// bulkTime is how long SendAll begins sends. The last one may take [sendLimit] more.
+// bulkTime is the time within which SendAll begins sends. The last one may take [sendLimit] more.
 const bulkTime = 30 * time.Second
 
 // SendAll sends messages in their order, one at a time.
@@ -49,19 +49,19 @@ func (m *Messages) SendAll(ctx context.Context, s service.Sender, key string, me
 	return results, nil
 }
 
-// sendPaced sends one message of a bulk call when the pace of the session allows it. The queue
-// paces messages that are sent later.
+// sendPaced sends one message of a bulk call when the pace of the session allows it. It
+// enqueues a message with a Schedule at once: the queue keeps to the pace.
 func (m *Messages) sendPaced(ctx context.Context, s service.Sender, key string, out *domain.Outgoing) service.SendResult {
 	if out.Schedule != nil {
 		return m.sendItem(ctx, s, key, out)
 	}
-	giveBack, err := m.queues.AwaitPace(ctx, s.UserID, s.SessionID)
+	cancelPace, err := m.queues.AwaitPace(ctx, s.UserID, s.SessionID)
 	if err != nil {
 		return service.SendResult{Err: errNotSent()}
 	}
 	r := m.sendItem(ctx, s, key, out)
 	if r.IsReplay || r.Message == nil {
-		giveBack()
+		cancelPace()
 	}
 	return r
 }
@@ -84,8 +84,8 @@ func (m *Messages) sendItem(ctx context.Context, s service.Sender, key string, o
 	return r
 }
 
-// itemKey returns the idempotency key of a message in a bulk call, or "". The hash keeps a key
-// that follows from a long one short, and apart from the keys that senders choose.
+// itemKey returns the idempotency key of a message in a bulk call, or "". A key that follows
+// from the key of the call holds its hash: it is short, and unlike the keys that senders choose.
 func itemKey(key string, index int, message *service.SendItem) string {
 	if message.Key != "" || key == "" {
 		return message.Key
@@ -93,7 +93,7 @@ func itemKey(key string, index int, message *service.SendItem) string {
 	return fmt.Sprintf("bulk/%x/%d", sha256.Sum256([]byte(key)), index)
 }
 
-// errNotSent returns the error for a message that a bulk call has not come to.
+// errNotSent returns the error for a message that a bulk call did not reach in time.
 func errNotSent() error {
 	return domain.Overloaded(time.Second, "Not sent: the time of this call was over before its turn; send it again")
 }

@@ -22,7 +22,7 @@ func (q *Queues) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Time
 	if !q.due.Swap(false) && (q.nextDue.IsZero() || now.Before(q.nextDue)) {
 		return q.nextDue, nil
 	}
-	released := q.held.takeReleased()
+	released := q.held.drainReleased()
 	list, next, err := q.dueQueues(ctx, now)
 	if err != nil {
 		q.due.Store(true)
@@ -33,11 +33,23 @@ func (q *Queues) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Time
 	if q.IsShared() {
 		q.lookAgain(now.Add(pollEvery))
 	}
+	q.beginReleased(work, released, list, now)
+	q.beginDue(work, list, now)
+	return q.nextDue, nil
+}
+
+// beginReleased begins runs for queues whose session may be connected by now. It leaves out
+// those of list that are due.
+func (q *Queues) beginReleased(work *workqueue.Batch, released []string, list []*domain.SendQueue, now time.Time) {
 	for _, id := range released {
 		if !slices.ContainsFunc(list, func(s *domain.SendQueue) bool { return s.SessionID == id && !s.DueAt.After(now) }) {
 			q.begin(work, &domain.SendQueue{SessionID: id}, now)
 		}
 	}
+}
+
+// beginDue begins runs for the queues of list, by DueAt, that this replica should work on now.
+func (q *Queues) beginDue(work *workqueue.Batch, list []*domain.SendQueue, now time.Time) {
 	for _, queue := range list {
 		if queue.DueAt.After(now) {
 			q.lookAgain(queue.DueAt)
@@ -52,7 +64,6 @@ func (q *Queues) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Time
 		}
 		q.begin(work, queue, now)
 	}
-	return q.nextDue, nil
 }
 
 // dueQueues returns the queues that are due now or soon, and when to look again; zero: after
@@ -70,7 +81,7 @@ func (q *Queues) dueQueues(ctx context.Context, now time.Time) (list []*domain.S
 	return list, next, err
 }
 
-// lookAgain makes Dispatch look at a time, or earlier.
+// lookAgain makes Dispatch read the due queues again at a time, or earlier.
 func (q *Queues) lookAgain(at time.Time) {
 	if q.nextDue.IsZero() || at.Before(q.nextDue) {
 		q.nextDue = at
@@ -80,12 +91,12 @@ func (q *Queues) lookAgain(at time.Time) {
 // begin runs a queue in the background, now or as soon as there is a slot.
 func (q *Queues) begin(work *workqueue.Batch, queue *domain.SendQueue, now time.Time) {
 	id := queue.SessionID
-	task := workqueue.Task{Key: id, Worker: queue.UserID} // bounds the runs of each user, too
+	task := workqueue.Task{Key: id, Worker: queue.UserID} // the runs of one user are bounded as those of one worker
 	if q.tasks.Dispatch(work, task, func() error { return q.run(work.Context, id) }, q.runEnded) {
 		return
 	}
 	q.lookAgain(now.Add(retryAfterError))
-	if queue.UserID == "" { // it was released, and may not be due
+	if queue.UserID == "" { // of beginReleased: the row may not be due, and the mark is gone
 		q.held.release(id)
 	}
 }
@@ -100,7 +111,7 @@ func (q *Queues) runEnded() {
 func (q *Queues) run(ctx context.Context, sessionID string) (err error) {
 	defer func() { q.LogFailure(ctx, "send queue failed", err, "session", sessionID) }()
 	for range forwardsPerRun {
-		next, err := q.step(ctx, sessionID)
+		next, err := q.claimNext(ctx, sessionID)
 		if err != nil || next == nil {
 			return err
 		}
@@ -109,12 +120,12 @@ func (q *Queues) run(ctx context.Context, sessionID string) (err error) {
 			return err
 		}
 	}
-	return q.change(ctx, sessionID, func(context.Context, *txn.Tx, *domain.SendQueue) error { return nil }) // ends the claim
+	return q.endClaim(ctx, sessionID)
 }
 
-// step fails the messages whose deadline has passed, and claims the queue for the next
+// claimNext fails the messages whose deadline has passed, and claims the queue for the next
 // message that is due. It returns nil if there is none now.
-func (q *Queues) step(ctx context.Context, sessionID string) (next *domain.QueuedMessage, err error) {
+func (q *Queues) claimNext(ctx context.Context, sessionID string) (next *domain.QueuedMessage, err error) {
 	for hasMore := true; hasMore; {
 		err = q.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 			next, hasMore = nil, false
@@ -128,21 +139,14 @@ func (q *Queues) step(ctx context.Context, sessionID string) (next *domain.Queue
 				return err
 			}
 			before := *queue
-			expired, err := tx.QueuedMessages.Expired(ctx, sessionID, now, expiredPerTx)
+			expired, err := q.failExpired(ctx, tx, queue, now)
 			if err != nil {
 				return err
 			}
-			for _, m := range expired {
-				if err := q.fail(ctx, tx, queue, m, queue.ExpiryReason()); err != nil {
-					return err
-				}
-			}
-			hasMore = len(expired) == expiredPerTx
-			if next, err = q.pick(ctx, tx, queue, now); err != nil {
+			hasMore = expired == expiredPerTx
+			next, err = q.pick(ctx, tx, queue, now)
+			if err != nil || *queue == before {
 				return err
-			}
-			if *queue == before {
-				return nil
 			}
 			return tx.SendQueues.Put(ctx, queue)
 		})
@@ -153,8 +157,23 @@ func (q *Queues) step(ctx context.Context, sessionID string) (next *domain.Queue
 	return next, nil
 }
 
-// pick returns the next message if it is due, and claims the queue for it. Otherwise it
-// sets when the queue is due, and ends the claim.
+// failExpired fails at most expiredPerTx messages of a queue, which the caller stores, whose
+// deadline has passed. It returns their number.
+func (q *Queues) failExpired(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, now time.Time) (int, error) {
+	expired, err := tx.QueuedMessages.Expired(ctx, queue.SessionID, now, expiredPerTx)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range expired {
+		if err := q.fail(ctx, tx, queue, m, queue.ExpiryReason()); err != nil {
+			return 0, err
+		}
+	}
+	return len(expired), nil
+}
+
+// pick returns the next message with its media if it is due, and claims the queue for it.
+// Otherwise it sets when the queue is due, and clears the claim.
 func (q *Queues) pick(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, now time.Time) (*domain.QueuedMessage, error) {
 	first, err := tx.QueuedMessages.List(ctx, queue.SessionID, domain.Cursor{}, 1)
 	if err != nil {
@@ -162,7 +181,7 @@ func (q *Queues) pick(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	}
 	if len(first) == 0 {
 		queue.DueAt, queue.Hold = time.Time{}, ""
-		q.release(queue)
+		q.clearClaim(queue)
 		q.held.unwatch(queue.SessionID)
 		return nil, nil
 	}
@@ -179,7 +198,8 @@ func (q *Queues) pick(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	return tx.QueuedMessages.Get(ctx, queue.SessionID, first[0].ID)
 }
 
-// wait makes a queue due at a time, or at the next deadline, and ends its claim.
+// wait makes a queue due at a time, or at the next deadline if that is earlier, and clears
+// its claim.
 func (q *Queues) wait(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, at time.Time) error {
 	deadline, err := tx.QueuedMessages.NextDeadline(ctx, queue.SessionID)
 	if err != nil {
@@ -189,25 +209,25 @@ func (q *Queues) wait(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	if !deadline.IsZero() {
 		queue.WakeAt(deadline)
 	}
-	q.release(queue)
+	q.clearClaim(queue)
 	return nil
 }
 
-// claim claims a queue for the time of a call to a worker.
+// claim claims a queue, which the caller stores, for longer than a call to a worker takes.
 func (q *Queues) claim(queue *domain.SendQueue, now time.Time) {
 	if q.IsShared() {
 		queue.ClaimedBy, queue.ClaimedUntil = q.Self.ID, now.Add(claimLife)
 	}
 }
 
-// release ends a claim of this replica.
-func (q *Queues) release(queue *domain.SendQueue) {
+// clearClaim removes the claim of this replica from a queue, which the caller stores.
+func (q *Queues) clearClaim(queue *domain.SendQueue) {
 	if queue.ClaimedBy == q.Self.ID {
 		queue.ClaimedBy, queue.ClaimedUntil = "", time.Time{}
 	}
 }
 
-// forward sends a message. It reports whether the session cannot send now.
+// forward sends a message. isHeld means that the session cannot send now: the run ends.
 func (q *Queues) forward(ctx context.Context, m *domain.QueuedMessage) (isHeld bool, err error) {
 	jitter, err := q.jitter()
 	if err != nil {
@@ -215,8 +235,8 @@ func (q *Queues) forward(ctx context.Context, m *domain.QueuedMessage) (isHeld b
 	}
 	q.held.watch(m.SessionID)
 	err = q.parts.Forwarder.Forward(ctx, m,
-		func(ctx context.Context, tx *ports.Tx) error { return q.take(ctx, tx, m, jitter) },
-		func(ctx context.Context, tx *ports.Tx) error { return q.putBack(ctx, tx, m) })
+		func(ctx context.Context, tx *ports.Tx) error { return q.dequeue(ctx, tx, m, jitter) },
+		func(ctx context.Context, tx *ports.Tx) error { return q.requeue(ctx, tx, m) })
 	var held *HeldError
 	var refused *domain.Error
 	switch {
@@ -236,7 +256,12 @@ func (q *Queues) forward(ctx context.Context, m *domain.QueuedMessage) (isHeld b
 	return false, err
 }
 
-// change changes a queue and ends the claim of this replica.
+// endClaim ends the claim of this replica.
+func (q *Queues) endClaim(ctx context.Context, sessionID string) error {
+	return q.change(ctx, sessionID, func(context.Context, *txn.Tx, *domain.SendQueue) error { return nil })
+}
+
+// change lets fn change a queue, clears the claim of this replica, and stores the queue.
 func (q *Queues) change(ctx context.Context, sessionID string, fn func(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue) error) error {
 	err := q.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		queue, err := tx.SendQueues.Get(ctx, sessionID)
@@ -249,7 +274,7 @@ func (q *Queues) change(ctx context.Context, sessionID string, fn func(ctx conte
 		if err := fn(ctx, tx, queue); err != nil {
 			return err
 		}
-		q.release(queue)
+		q.clearClaim(queue)
 		return tx.SendQueues.Put(ctx, queue)
 	})
 	if errors.Is(err, txn.ErrUnchanged) {
@@ -270,8 +295,9 @@ func (q *Queues) hold(ctx context.Context, sessionID string, held *HeldError) er
 	})
 }
 
-// take removes a message from its queue because it is forwarded now.
-func (q *Queues) take(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage, jitter float64) error {
+// dequeue removes a message from its queue because it is forwarded now. It returns ErrGone
+// if the message must not be forwarded here.
+func (q *Queues) dequeue(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage, jitter float64) error {
 	now := q.Now()
 	queue, err := tx.SendQueues.Get(ctx, m.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
@@ -299,8 +325,8 @@ func (q *Queues) take(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage
 	return tx.SendQueues.Put(ctx, queue)
 }
 
-// putBack makes a message wait again.
-func (q *Queues) putBack(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage) error {
+// requeue makes a message wait again that the worker certainly did not send.
+func (q *Queues) requeue(ctx context.Context, tx *ports.Tx, m *domain.QueuedMessage) error {
 	queue, err := tx.SendQueues.Get(ctx, m.SessionID)
 	if err != nil {
 		return err
@@ -323,7 +349,7 @@ func (q *Queues) fail(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	}
 	queue.Remove(m)
 	now := q.Now()
-	pending := m.Record(m.CreatedAt)
+	pending := m.NewMessage(m.CreatedAt)
 	failed := *pending
 	failed.TransitionTo(domain.MessageFailed, now, reason)
 	if err := tx.Messages.Put(ctx, &failed); err != nil {

@@ -13,9 +13,9 @@
 // # What it promises
 //
 //   - A message that was accepted is sent once, fails with a reason, or has an unknown
-//     outcome. The row is deleted by its Rev, so one of several owners forwards it. A crash
-//     between this and the answer of the worker leaves a PENDING message, which a report
-//     settles, or [domain.Timing].MessageLife. It is never sent again.
+//     outcome. The row is deleted by its Rev: of several owners only one forwards it. A crash
+//     between the deletion and the answer of the worker leaves a PENDING message. A report
+//     decides its outcome, or it fails after [domain.Timing].MessageLife. It is never sent again.
 //   - In order: the messages of a session are forwarded by SendAt and then by age. A
 //     message that cannot be sent yet holds up the later ones. A direct send does not wait.
 //   - A message counts against the limit of the hour in which it is forwarded. When the hour
@@ -24,36 +24,36 @@
 //   - Bounded: 1,000 messages of a session, and 100 MiB of a user. Requests that run at once
 //     for several sessions of a user may exceed the latter by what they carry.
 //   - A message is forwarded as soon as its session is connected: the commit that connects
-//     the session wakes the queue. Should this be lost, the queue looks every 30 s.
+//     the session wakes the queue. If the wake-up is lost, the queue tries every 30 s.
 //
 // # The history
 //
-// A message enters the history when it leaves the queue, with the time at which that
-// happened as its CreatedAt. So it counts in the right hour, and retention, which goes by
-// CreatedAt, never takes a message that waits. A message that fails without having been
-// forwarded enters with the time at which it was accepted: it takes no place in the hour.
+// A message enters the history when it leaves the queue. Its CreatedAt is that time. The
+// message therefore counts in the hour in which it is forwarded, and retention never deletes
+// a message that waits. A message that fails without having been forwarded enters with the
+// time at which it was accepted, because it does not count against the hour in which it fails.
 //
 // # Pace
 //
 // With a pace, the next message of a session is forwarded after 60 s divided by the pace,
-// times a random number from 0.5 to 1.5. The time is in the row of the queue, and so holds
-// for all replicas. Messages of a bulk call that are sent at once keep to it too
+// times a random number from 0.5 to 1.5. The time is in the row of the queue, and all
+// replicas keep to it. Messages of a bulk call without a [domain.Schedule] keep to it too
 // ([Queues.AwaitPace]).
 //
 // # Replicas
 //
 // Each queue has an owner, by [membership.Members.OwnsWork]. Two seconds after its due time
-// any replica works on it. The row of the queue holds the claim of the replica that does,
-// for longer than a call to a worker takes. The claim keeps the order. It is not needed for
-// sending once: the Rev of the message proves that.
+// any replica works on it. The row of the queue holds the claim of the replica that works on
+// it. A claim lasts longer than a call to a worker. The claim keeps the order. Sending once
+// does not need it: the Rev of the message ensures that.
 //
 //	A: claim, message 1 leaves the queue ──(killed)
 //	B:                                        claim has ended: message 2
 //
 // # Cost
 //
-// A direct send costs nothing here. A message that waits costs a transaction to enter, one
-// to be claimed, and from then on what a direct send costs. A queue that is held costs a
-// transaction every 5 to 30 s. With other replicas, each asks every 5 s for due queues, and
-// whenever another one announces a change; alone, a process knows when the next one is due.
+// A direct send costs nothing here. A message that waits costs one transaction to enter and
+// one to be claimed, and then as much as a direct send. A queue that is held costs a
+// transaction every 5 to 30 s. Each of several replicas reads the due queues every 5 s, and
+// whenever another one announces a change. A process alone knows when the next one is due.
 package sendqueue

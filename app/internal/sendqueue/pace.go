@@ -10,16 +10,16 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// gap returns the time until the next message of a session, by the pace. jitter is from 0 to
-// 1.
+// gap returns the time between two messages of a session, by the pace. jitter is a number
+// from 0 to 1.
 func (q *Queues) gap(jitter float64) time.Duration {
 	return time.Duration(float64(time.Minute) / float64(q.parts.Pace) * (0.5 + jitter))
 }
 
-// AwaitPace waits until the pace allows a message of a session that does not go by its
-// queue, and takes the place. Call giveBack if no message was sent. Without a pace AwaitPace
-// does nothing. The error says that ctx has ended.
-func (q *Queues) AwaitPace(ctx context.Context, userID, sessionID string) (giveBack func(), err error) {
+// AwaitPace waits until the pace of a session allows a message outside its queue, and
+// reserves the pause after that message. The caller calls cancel if it sent no message.
+// Without a pace AwaitPace does nothing. It fails if ctx ends or the store is not available.
+func (q *Queues) AwaitPace(ctx context.Context, userID, sessionID string) (cancel func(), err error) {
 	if q.parts.Pace == 0 {
 		return func() {}, nil
 	}
@@ -28,12 +28,12 @@ func (q *Queues) AwaitPace(ctx context.Context, userID, sessionID string) (giveB
 		return nil, err
 	}
 	for {
-		wait, taken, err := q.takePace(ctx, userID, sessionID, q.gap(jitter))
+		wait, reserved, err := q.reservePace(ctx, userID, sessionID, q.gap(jitter))
 		if err != nil {
 			return nil, err
 		}
 		if wait <= 0 {
-			return func() { q.givePaceBack(ctx, sessionID, taken) }, nil
+			return func() { q.cancelPace(ctx, sessionID, reserved) }, nil
 		}
 		if err := q.Sleep(ctx, wait); err != nil {
 			return nil, err
@@ -41,9 +41,9 @@ func (q *Queues) AwaitPace(ctx context.Context, userID, sessionID string) (giveB
 	}
 }
 
-// takePace takes the place of a message, or returns how long to wait for one. taken is when
-// the next message may go.
-func (q *Queues) takePace(ctx context.Context, userID, sessionID string, gap time.Duration) (wait time.Duration, taken time.Time, err error) {
+// reservePace returns how long a message has to wait. If it need not wait, reservePace stores
+// reserved as the time before which the next message is not sent.
+func (q *Queues) reservePace(ctx context.Context, userID, sessionID string, gap time.Duration) (wait time.Duration, reserved time.Time, err error) {
 	err = q.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
 			return err
@@ -60,29 +60,29 @@ func (q *Queues) takePace(ctx context.Context, userID, sessionID string, gap tim
 		if wait > 0 {
 			return nil
 		}
-		taken = now.Add(gap).Truncate(time.Microsecond)
-		queue.NotBefore = taken
+		reserved = now.Add(gap).Truncate(time.Microsecond) // as stores keep it: cancelPace compares
+		queue.NotBefore = reserved
 		err = tx.SendQueues.Put(ctx, queue)
 		if errors.Is(err, ports.ErrExists) {
 			err = ports.ErrConflict
 		}
 		return err
 	})
-	return wait, taken, err
+	return wait, reserved, err
 }
 
-// givePaceBack lets the next message go at once, unless another one has gone meanwhile.
-func (q *Queues) givePaceBack(ctx context.Context, sessionID string, taken time.Time) {
+// cancelPace lets the next message be sent at once, unless another message was sent meanwhile.
+func (q *Queues) cancelPace(ctx context.Context, sessionID string, reserved time.Time) {
 	ctx = context.WithoutCancel(ctx)
 	err := q.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		queue, err := tx.SendQueues.Get(ctx, sessionID)
-		if err != nil || !queue.NotBefore.Equal(taken) {
+		if err != nil || !queue.NotBefore.Equal(reserved) {
 			return err
 		}
 		queue.NotBefore = time.Time{}
 		return tx.SendQueues.Put(ctx, queue)
 	})
 	if !errors.Is(err, ports.ErrNotFound) {
-		q.LogFailure(ctx, "place of a message not given back", err, "session", sessionID)
+		q.LogFailure(ctx, "pace not cancelled", err, "session", sessionID)
 	}
 }

@@ -25,14 +25,14 @@ const (
 	retryAfterError = time.Second
 )
 
-// ErrGone reports that a message no longer waits, or not as it was.
+// ErrGone reports that a message no longer waits, was changed, or is another replica's.
 var ErrGone = errors.New("the message no longer waits")
 
-// HeldError says that a message cannot be forwarded yet.
+// HeldError reports that a message cannot be forwarded yet.
 type HeldError struct {
 	Reason string        // for people
 	Wait   time.Duration // until the next try
-	Pauses bool          // no message of the session is tried earlier, whatever happens
+	Pauses bool          // no message of the session is tried before Wait is over; otherwise a connection ends it
 }
 
 // Error returns the reason.
@@ -40,14 +40,14 @@ func (e *HeldError) Error() string { return "held: " + e.Reason }
 
 // Forwarder sends messages. Package messaging implements it.
 type Forwarder interface {
-	// Forward sends a message. take runs in the transaction that records it, and removes it
-	// from the queue. putBack runs in the transaction that deletes the record, because the
+	// Forward sends a message. dequeue runs in the transaction that records it, and removes it
+	// from the queue. requeue runs in the transaction that deletes the record, because the
 	// worker certainly did not send the message.
 	//
-	// A nil error says that the message has left the queue, whatever its outcome. With a
-	// *[HeldError] it waits, and may be tried again. A *[domain.Error] says why it can never be
-	// sent. It still waits then.
-	Forward(ctx context.Context, m *domain.QueuedMessage, take, putBack func(ctx context.Context, tx *ports.Tx) error) error
+	// A nil error means that the message has left the queue, whatever its outcome. After a
+	// *[HeldError] the message waits, and may be tried again. After a *[domain.Error] it waits,
+	// and the error says why it can never be sent: the caller fails it.
+	Forward(ctx context.Context, m *domain.QueuedMessage, dequeue, requeue func(ctx context.Context, tx *ports.Tx) error) error
 	// Check validates a message. It returns the message with the type of its media.
 	Check(ctx context.Context, m *domain.Outgoing) (*domain.Outgoing, error)
 }
@@ -85,7 +85,8 @@ func New(p Parts) *Queues {
 	return q
 }
 
-// SetForwarder sets what sends messages. Call it once, before anything else.
+// SetForwarder sets the Forwarder, which needs the queues itself. Call it once, before
+// anything else.
 func (q *Queues) SetForwarder(f Forwarder) { q.parts.Forwarder = f }
 
 // Enqueue adds a message to the queue of its session, which the caller has checked. Call
@@ -98,11 +99,11 @@ func (q *Queues) Enqueue(ctx context.Context, tx *ports.Tx, m *domain.QueuedMess
 	if err != nil {
 		return err
 	}
-	ofUser, err := tx.SendQueues.Bytes(ctx, m.UserID)
+	userBytes, err := tx.SendQueues.Bytes(ctx, m.UserID)
 	if err != nil {
 		return err
 	}
-	if err := queue.Add(m, ofUser); err != nil {
+	if err := queue.Add(m, userBytes); err != nil {
 		return err
 	}
 	m.Rev = 0
@@ -116,7 +117,7 @@ func (q *Queues) Enqueue(ctx context.Context, tx *ports.Tx, m *domain.QueuedMess
 	return err
 }
 
-// Wake says that the queue of a session may be due, here and to the other replicas.
+// Wake tells this replica and the others that the queue of a session may be due.
 func (q *Queues) Wake(sessionID string) {
 	q.due.Store(true)
 	q.parts.Wake()
@@ -125,7 +126,8 @@ func (q *Queues) Wake(sessionID string) {
 	}
 }
 
-// NoteRemoteChanges says that another replica has changed sessions, or their queues.
+// NoteRemoteChanges makes Dispatch look at sessions that another replica has changed, or
+// whose queues it has changed.
 func (q *Queues) NoteRemoteChanges(ids ...string) {
 	if len(ids) > 0 {
 		q.NoteSessions(ids...)
@@ -142,7 +144,7 @@ func (q *Queues) AfterCommit(_ context.Context, c *txn.Changes) {
 	}
 }
 
-// NoteSessions says that sessions have changed. Those that hold messages are looked at.
+// NoteSessions makes Dispatch look at those of the changed sessions that hold messages.
 func (q *Queues) NoteSessions(ids ...string) {
 	for _, id := range ids {
 		if q.held.release(id) {
@@ -151,11 +153,11 @@ func (q *Queues) NoteSessions(ids ...string) {
 	}
 }
 
-// Housekeep forgets what is over.
+// Housekeep removes the records of finished tasks.
 func (q *Queues) Housekeep(now time.Time) { q.tasks.Housekeep(now) }
 
-// heldSessions holds the sessions whose messages wait for a connection, and those that may
-// have one now. Its zero value is ready. It is safe for concurrent use.
+// heldSessions holds the sessions whose messages wait for a connection, and marks those that
+// may be connected by now. Its zero value is ready. It is safe for concurrent use.
 type heldSessions struct {
 	n        atomic.Int64 // sessions in waiting
 	mu       sync.Mutex
@@ -163,8 +165,8 @@ type heldSessions struct {
 	released map[string]bool
 }
 
-// watch says that a session may have to wait. Call it before the session is looked at: a
-// later release is not lost.
+// watch adds a session that may have to wait. Call it before the session is read: a release
+// after the read is then not lost.
 func (h *heldSessions) watch(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,7 +177,7 @@ func (h *heldSessions) watch(id string) {
 	h.n.Store(int64(len(h.waiting)))
 }
 
-// unwatch says that a session does not wait.
+// unwatch removes a session, which does not wait.
 func (h *heldSessions) unwatch(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -183,7 +185,7 @@ func (h *heldSessions) unwatch(id string) {
 	h.n.Store(int64(len(h.waiting)))
 }
 
-// release marks a session that waits. It reports whether the session does.
+// release marks a session if it waits. It reports whether the session waits.
 func (h *heldSessions) release(id string) bool {
 	if h.n.Load() == 0 {
 		return false
@@ -197,8 +199,8 @@ func (h *heldSessions) release(id string) bool {
 	return true
 }
 
-// takeReleased returns the marked sessions and forgets the marks.
-func (h *heldSessions) takeReleased() (ids []string) {
+// drainReleased returns the marked sessions and removes the marks.
+func (h *heldSessions) drainReleased() (ids []string) {
 	if h.n.Load() == 0 {
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// List returns messages of a session that wait.
+// List returns a page of the messages of a session that wait.
 func (q *Queues) List(ctx context.Context, userID, sessionID string, after domain.Cursor, limit int) (page []*domain.QueuedMessage, next domain.Cursor, err error) {
 	err = q.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
@@ -47,7 +47,7 @@ func (q *Queues) Get(ctx context.Context, userID, sessionID, messageID string) (
 	return withoutMedia(found), nil
 }
 
-// withoutMedia returns a message as lists have it.
+// withoutMedia removes the media of a message, which lists leave out, and returns it.
 func withoutMedia(m *domain.QueuedMessage) *domain.QueuedMessage {
 	m.Message.Media, m.Upload = "", nil
 	return m
@@ -84,7 +84,7 @@ func (q *Queues) Update(ctx context.Context, userID, sessionID, messageID string
 var errEdited = errors.New("the message was edited meanwhile")
 
 // edit returns a message with a changed content that is valid. It returns nil if the message
-// does not wait.
+// does not wait: update finds that too, and knows the error.
 func (q *Queues) edit(ctx context.Context, userID, sessionID, messageID string, edit func(m *domain.Outgoing)) (m *domain.QueuedMessage, err error) {
 	err = q.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
@@ -115,12 +115,12 @@ func (q *Queues) update(ctx context.Context, userID, sessionID, messageID string
 			if edited.Rev != m.Rev {
 				return errEdited
 			}
-			ofUser, err := tx.SendQueues.Bytes(ctx, userID)
+			userBytes, err := tx.SendQueues.Bytes(ctx, userID)
 			if err != nil {
 				return err
 			}
 			queue.Remove(m)
-			if err := queue.Add(edited, ofUser-m.Size); err != nil {
+			if err := queue.Add(edited, userBytes-m.Size); err != nil {
 				return err
 			}
 			m = edited.Clone()
@@ -171,7 +171,7 @@ func (q *Queues) changeWaiting(ctx context.Context, userID, sessionID, messageID
 		}
 		m, err := tx.QueuedMessages.Get(ctx, sessionID, messageID)
 		if errors.Is(err, ports.ErrNotFound) {
-			return whatBecameOf(ctx, tx, sessionID, messageID)
+			return notWaitingError(ctx, tx, sessionID, messageID)
 		}
 		if err != nil {
 			return err
@@ -194,21 +194,21 @@ func (q *Queues) changeWaiting(ctx context.Context, userID, sessionID, messageID
 	return apperr.Public(err)
 }
 
-// whatBecameOf returns the error for a message that does not wait: why it can no longer be
-// changed, or that there is none.
-func whatBecameOf(ctx context.Context, tx *ports.Tx, sessionID, messageID string) error {
+// notWaitingError returns the error for a message that does not wait. The error says why the
+// message can no longer be changed, or that it does not exist.
+func notWaitingError(ctx context.Context, tx *ports.Tx, sessionID, messageID string) error {
 	m, err := tx.Messages.Get(ctx, sessionID, messageID)
 	if err != nil {
 		return apperr.Message(err)
 	}
-	what := "it was sent"
+	state := "it was sent"
 	switch {
 	case m.Direction != domain.Outbound:
 		return apperr.Message(ports.ErrNotFound)
 	case m.Status == domain.MessageFailed:
-		what = "it has failed: " + cmp.Or(m.Error, "no reason is known")
+		state = "it has failed: " + cmp.Or(m.Error, "no reason is known")
 	case m.Status == domain.MessagePending:
-		what = "it was handed to the session's worker, and the outcome is not known yet"
+		state = "it was handed to the session's worker, and the outcome is not known yet"
 	}
-	return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The message no longer waits: %s", what)
+	return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The message no longer waits: %s", state)
 }
