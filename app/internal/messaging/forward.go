@@ -70,29 +70,12 @@ var _ sendqueue.Forwarder = (*Messages)(nil)
 // Forward sends a message of the send queue, as [sendqueue.Forwarder] says.
 func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, dequeue, requeue func(ctx context.Context, tx *ports.Tx) error) error {
 	s := service.Sender{UserID: queued.UserID, SessionID: queued.SessionID}
-	out := queued.Outgoing()
-	to, err := domain.ParseRecipient(out.To)
-	if err != nil {
-		return err
-	}
-	route, worker, err := m.target(ctx, s)
+	plan, err := m.planSend(ctx, s, queued.Outgoing())
 	if err != nil {
 		return asHeld(err)
 	}
-	out, err = m.resolveRelations(ctx, s, worker, out)
-	if err != nil {
-		return err
-	}
-	quota, err := m.keys.Quota(ctx, s.UserID)
-	if err != nil {
-		return apperr.Public(err)
-	}
-	now := m.Now()
-	if err := quota.TakeMessage(ctx, now); err != nil {
-		return asHeld(apperr.Public(err))
-	}
-	message := queued.NewMessage(now)
-	message.From = jid(route.Phone)
+	message := queued.NewMessage(plan.countedAt)
+	message.From = plan.from
 	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if err := dequeue(ctx, tx); err != nil {
 			return err
@@ -101,18 +84,18 @@ func (m *Messages) Forward(ctx context.Context, queued *domain.QueuedMessage, de
 		return tx.Messages.Put(ctx, message)
 	})
 	if err != nil {
-		quota.RefundMessage(ctx)
+		plan.quota.RefundMessage(ctx)
 		return err
 	}
 	// The message is recorded: it is sent at most once from here on.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
 	defer cancel()
 	pending := m.early.beginSend(s.SessionID)
-	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: to, Message: out}
-	worker, sent, err := m.callWorker(ctx, s, worker, send)
+	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: plan.to, Message: plan.message}
+	worker, sent, err := m.callWorker(ctx, s, plan.worker, send)
 	if err != nil {
 		m.finishSend(ctx, pending, "")
-		return m.recordForwardFailure(ctx, quota, worker, queued, message, requeue, err)
+		return m.recordForwardFailure(ctx, plan.quota, worker, queued, message, requeue, err)
 	}
 	err = m.recordOutcome(ctx, message, nil, sent, nil)
 	m.finishSend(ctx, pending, sent.WhatsAppID)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -38,45 +39,30 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 	if out.Schedule != nil {
 		return m.enqueue(ctx, s, out, key)
 	}
-	to, err := domain.ParseRecipient(out.To)
+	plan, err := m.planSend(ctx, s, out)
 	if err != nil {
 		return nil, err
 	}
-	route, worker, err := m.target(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	out, err = m.resolveRelations(ctx, s, worker, out)
-	if err != nil {
-		return nil, err
-	}
-	quota, err := m.keys.Quota(ctx, s.UserID)
-	if err != nil {
-		return nil, apperr.Public(err)
-	}
-	now := m.Now()
-	if err := quota.TakeMessage(ctx, now); err != nil {
-		return nil, apperr.Public(err)
-	}
+	out = plan.message
 	message := &domain.Message{
 		ID: m.IDs.NewID(), SessionID: s.SessionID, UserID: s.UserID, Direction: domain.Outbound,
-		From: jid(route.Phone), To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
-		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: now,
+		From: plan.from, To: string(plan.to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
+		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: plan.countedAt,
 		Relations: domain.Relations{QuotedID: out.QuotedMessageID, Mentions: out.MentionedJIDs()},
 	}
 	if err := m.put(ctx, message, key); err != nil {
-		quota.RefundMessage(ctx)
+		plan.quota.RefundMessage(ctx)
 		return nil, apperr.Public(apperr.Session(err))
 	}
 	// The message is recorded: the caller's cancellation no longer counts.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
 	defer cancel()
 	pending := m.early.beginSend(s.SessionID)
-	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: to, Message: out}
-	worker, sent, err := m.callWorker(ctx, s, worker, send)
+	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: plan.to, Message: out}
+	worker, sent, err := m.callWorker(ctx, s, plan.worker, send)
 	if err != nil {
 		m.finishSend(ctx, pending, "")
-		return message, m.recordSendFailure(ctx, quota, worker, message, key, err)
+		return message, m.recordSendFailure(ctx, plan.quota, worker, message, key, err)
 	}
 	failure := sentFailure(sent)
 	err = m.recordOutcome(ctx, message, key, sent, failure)
@@ -86,6 +72,43 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 		return message, apperr.Public(err)
 	}
 	return message, failure
+}
+
+// sendPlan holds the facts that a send needs before its message is recorded.
+type sendPlan struct {
+	from      string // the JID of the session, or "" if it is not known
+	to        domain.JID
+	worker    *domain.Worker
+	message   *domain.Outgoing // with WhatsApp's id of the message to which it replies
+	quota     *apikeys.Quota   // refund it if nothing is sent
+	countedAt time.Time        // the time at which quota has counted the message
+}
+
+// planSend returns the plan of a valid message, and counts the message against the user's limit.
+// It does not change out.
+func (m *Messages) planSend(ctx context.Context, s service.Sender, out *domain.Outgoing) (sendPlan, error) {
+	var p sendPlan
+	var err error
+	p.to, err = domain.ParseRecipient(out.To)
+	if err != nil {
+		return p, err
+	}
+	var route ports.Route
+	route, p.worker, err = m.target(ctx, s)
+	if err != nil {
+		return p, err
+	}
+	p.from = jid(route.Phone)
+	p.message, err = m.resolveRelations(ctx, s, p.worker, out)
+	if err != nil {
+		return p, err
+	}
+	p.quota, err = m.keys.Quota(ctx, s.UserID)
+	if err != nil {
+		return p, apperr.Public(err)
+	}
+	p.countedAt = m.Now()
+	return p, apperr.Public(p.quota.TakeMessage(ctx, p.countedAt))
 }
 
 // callWorker forwards a message. It returns the worker that was called last.
