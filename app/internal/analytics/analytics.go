@@ -4,11 +4,11 @@
 //	                                                                     ├─► Series
 //	users, sessions, workers ─► Housekeep ─► a sample of five minutes ──┘
 //
-// Messages are exact: they are counted in the transaction that counts the usage. How many users,
-// sessions and workers there were is not recorded anywhere else, since rows go when they are deleted.
-// One replica, the owner of the work "house", therefore stores a sample every five minutes. A
-// sample has the begin of its five minutes as its time: two replicas that both take themselves for
-// the owner store one. While no replica runs there are no samples, and the series has gaps.
+// Messages are exact: they are counted in the transaction that counts the usage. Nothing else records
+// the numbers of users, sessions and workers, because rows are deleted. One replica, the owner of the
+// work "house", therefore stores a sample every five minutes. The time of a sample is the begin of its
+// five minutes. Two replicas that both take themselves for the owner therefore store one sample. While
+// no replica runs there are no samples, and the series has gaps.
 //
 // A sample counts the users and reads the index of the sessions by status. Series reads at most
 // 8,928 samples and three times as many counters, whatever the number of messages is.
@@ -26,7 +26,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// retention is how long figures are kept: a month, and the rest of its first day.
+// retention is the time for which figures are kept: 30 days, and the rest of the first day.
 const retention = 31 * 24 * time.Hour
 
 // Analytics stores samples and returns series. Housekeep is called by one goroutine; Series is safe
@@ -41,7 +41,7 @@ type Analytics struct {
 // New returns analytics of the messages that a counter counts.
 func New(w *txn.Writer, c *usage.Counter) *Analytics { return &Analytics{Writer: w, usage: c} }
 
-// Housekeep stores a sample for the present five minutes, and deletes what is too old.
+// Housekeep stores a sample for the present five minutes, and deletes figures beyond the retention.
 func (a *Analytics) Housekeep(ctx context.Context, now time.Time) error {
 	at := now.UTC().Truncate(domain.AnalyticsStep)
 	if at.Equal(a.sampledAt) {
@@ -63,7 +63,7 @@ func (a *Analytics) Housekeep(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// sample counts what there is at present.
+// sample counts the present users, sessions and workers.
 func (a *Analytics) sample(ctx context.Context, at time.Time) (domain.FleetSample, error) {
 	s := domain.FleetSample{At: at}
 	err := a.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -135,15 +135,19 @@ func (a *Analytics) Series(ctx context.Context, step time.Duration, n int) ([]se
 	}
 	points[n-1].Fleet = &present
 	for _, t := range totals {
-		p := pointOf(t.At)
-		switch t.Outcome {
-		case domain.UsageSent:
-			p.Sent += t.Count
-		case domain.UsageFailed:
-			p.Failed += t.Count
-		case domain.UsageReceived:
-			p.Received += t.Count
-		}
+		addTotal(pointOf(t.At), t)
 	}
 	return points, nil
+}
+
+// addTotal adds a counter to the point of its step.
+func addTotal(p *service.AnalyticsPoint, t domain.MessageTotal) {
+	switch t.Outcome {
+	case domain.UsageSent:
+		p.Sent += t.Count
+	case domain.UsageFailed:
+		p.Failed += t.Count
+	case domain.UsageReceived:
+		p.Received += t.Count
+	}
 }

@@ -169,9 +169,9 @@ func (w *Webhooks) recordAndPick(ctx context.Context, id string, latest *attempt
 	if err != nil {
 		return nil, err
 	}
-	var off *domain.Webhook
+	var switchedOff *domain.Webhook
 	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		next, off = nil, nil
+		next, switchedOff = nil, nil
 		h, err := tx.Webhooks.Get(ctx, id)
 		if errors.Is(err, ports.ErrNotFound) {
 			return nil
@@ -184,12 +184,9 @@ func (w *Webhooks) recordAndPick(ctx context.Context, id string, latest *attempt
 			if err := w.record(ctx, tx, h, latest, jitter); err != nil {
 				return err
 			}
-			if before.isActive && !h.Active {
-				off = h
-				if err := w.recordSwitchOff(ctx, tx, h); err != nil {
-					return err
-				}
-			}
+		}
+		if before.isActive && !h.Active {
+			switchedOff = h
 		}
 		if mayPick {
 			next, err = w.pick(ctx, tx, h)
@@ -207,8 +204,8 @@ func (w *Webhooks) recordAndPick(ctx context.Context, id string, latest *attempt
 		}
 		return tx.Webhooks.Put(ctx, h)
 	})
-	if err == nil && off != nil {
-		w.Log.WarnContext(ctx, "webhook switched off", "webhook", off.ID, "session", off.SessionID, "reason", off.OffReason)
+	if err == nil && switchedOff != nil {
+		w.Log.WarnContext(ctx, "webhook switched off", "webhook", id, "session", switchedOff.SessionID, "reason", switchedOff.OffReason)
 	}
 	return next, err
 }
@@ -226,7 +223,8 @@ func stateOf(h *domain.Webhook) state {
 	return state{h.Active, h.Failures, h.DueAt, h.ClaimedBy, h.ClaimedUntil}
 }
 
-// record applies the outcome of an attempt, unless another call or replica has changed the delivery.
+// record applies the outcome of an attempt to its delivery and to the webhook, which the caller stores. It
+// does nothing if another call or replica has changed the delivery.
 func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, a *attempt, jitter float64) error {
 	d, err := tx.Deliveries.Get(ctx, a.delivery.ID)
 	if errors.Is(err, ports.ErrNotFound) || err == nil && d.Rev != a.delivery.Rev {
@@ -236,10 +234,14 @@ func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, 
 		return err
 	}
 	d.Record(a.outcome, w.parts.Policy, jitter, w.Now())
-	if h.Active {
-		h.Record(a.outcome, w.parts.Policy, w.Now())
+	if err := tx.Deliveries.Put(ctx, d); err != nil || !h.Active {
+		return err
 	}
-	return tx.Deliveries.Put(ctx, d)
+	h.Record(a.outcome, w.parts.Policy, w.Now())
+	if h.Active {
+		return nil
+	}
+	return w.recordSwitchOff(ctx, tx, h)
 }
 
 // pick returns the next attempt and claims the webhook for it. Without one it sets when the webhook is due.

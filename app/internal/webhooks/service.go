@@ -206,6 +206,8 @@ func (w *Webhooks) Put(ctx context.Context, userID, sessionID string, c service.
 	return w.change(ctx, userID, sessionID, "", c, true)
 }
 
+// change changes a webhook. An empty id stands for the first one of the session. With mayCreate, change adds
+// a webhook if there is none.
 func (w *Webhooks) change(
 	ctx context.Context, userID, sessionID, webhookID string, c service.WebhookChange, mayCreate bool,
 ) (*service.WebhookView, error) {
@@ -230,34 +232,40 @@ func (w *Webhooks) change(
 		if err != nil {
 			return err
 		}
-		now := w.Now()
-		former := *h
-		secret, err := w.apply(h, change, now)
-		if err != nil {
-			return err
-		}
-		if h.Active && (h.URL != former.URL || !former.Active) {
-			if err := wakeFirstDelivery(ctx, tx, h, now); err != nil {
-				return err
-			}
-		}
-		if err := tx.Webhooks.Put(ctx, h); err != nil {
-			return err
-		}
-		v = viewOf(h)
-		if secret != "" {
-			v.ShownSecret = secret
-			if err := w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, auditObject(h), "session", sessionID, "grace", "0s"); err != nil {
-				return err
-			}
-		}
-		return w.Trail().Record(ctx, tx, domain.AuditWebhookUpdated, auditObject(h), "session", sessionID,
-			"host", domain.WebhookHost(h.URL), "active", strconv.FormatBool(h.Active))
+		v, err = w.update(ctx, tx, h, change)
+		return err
 	})
 	if err == nil {
 		w.wakeDispatch()
 	}
 	return v, apperr.Public(err)
+}
+
+// update applies a change to a webhook, stores it, and returns it with its secret if that has changed.
+func (w *Webhooks) update(ctx context.Context, tx *ports.Tx, h *domain.Webhook, change checkedChange) (*service.WebhookView, error) {
+	now := w.Now()
+	former := *h
+	secret, err := w.apply(h, change, now)
+	if err != nil {
+		return nil, err
+	}
+	if h.Active && (h.URL != former.URL || !former.Active) {
+		if err := wakeFirstDelivery(ctx, tx, h, now); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.Webhooks.Put(ctx, h); err != nil {
+		return nil, err
+	}
+	v := viewOf(h)
+	if secret != "" {
+		v.ShownSecret = secret
+		if err := w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, auditObject(h), "session", h.SessionID, "grace", "0s"); err != nil {
+			return nil, err
+		}
+	}
+	return v, w.Trail().Record(ctx, tx, domain.AuditWebhookUpdated, auditObject(h), "session", h.SessionID,
+		"host", domain.WebhookHost(h.URL), "active", strconv.FormatBool(h.Active))
 }
 
 // wakeFirstDelivery makes the first pending delivery of a webhook due. The delivery may have waited for a
