@@ -9,14 +9,14 @@ const AnalyticsStep = 5 * time.Minute
 type MessageTotal struct {
 	At      time.Time // begin of the step, in UTC
 	Outcome UsageOutcome
-	Count   int // may be negative in a change
+	Count   int // negative if a change takes messages off a counter
 }
 
 // FleetSample holds the numbers of users, sessions and workers at one moment.
 type FleetSample struct {
 	At                 time.Time
 	Users, ActiveUsers int // active: not deactivated
-	Sessions           int // cards, also of sessions that are down
+	Sessions           int // also those that are down
 	ConnectedSessions  int
 	Workers            int
 	OnlineWorkers      int // also in maintenance

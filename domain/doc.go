@@ -67,6 +67,9 @@
 //	outbox              Events recorded with their cause, in the order of commits.
 //	event log           The outbox as clients read it, with the message or session of each event.
 //	send queue          The messages of one session that are sent later, in order of time. They are scheduled.
+//	hold                The reason why the first message of a send queue waits past its time. The others wait too.
+//	pace                The number of messages that a send queue forwards a minute, at irregular intervals.
+//	sample              The numbers of users, sessions and workers at one moment, kept for analytics.
 //	idempotency key     A sender's name for one message, with which a send may be repeated.
 //	replay              The answer to a repeated send: what its message has become. Nothing is sent.
 //	unknown outcome     Nobody knows whether a message was sent. It stays PENDING until a report or its time limit.

@@ -10,21 +10,22 @@ const (
 	maxGeneration     = 1 << 52 // JSON numbers are exact up to twice as many
 )
 
-// IsPlausibleGeneration reports whether a worker may state a generation of a session for which the store
-// knows another.
+// IsPlausibleGeneration reports whether a worker may state a generation of a session, of which the store knows
+// another one.
 func IsPlausibleGeneration(stated, known int64) bool {
 	return stated <= known || stated <= maxGeneration && stated-known <= maxGenerationLead
 }
 
-// RaiseGeneration raises the generation to one that a worker runs, or has been told to stop. A lower
-// one changes nothing. RaiseGeneration ignores a generation that is not plausible.
+// RaiseGeneration raises the generation to a generation that a worker runs, or was told to stop. It ignores a
+// lower generation, and a generation that is not plausible.
 func (s *Session) RaiseGeneration(stated int64) {
 	if IsPlausibleGeneration(stated, s.Generation) {
 		s.Generation = max(s.Generation, stated)
 	}
 }
 
-// admit decides whether a report is of the assigned worker and of its generation.
+// admit reports whether a report is of the assigned worker and of its generation, and adopts a higher
+// generation. If ok is false, refused is the outcome of the report.
 //
 // The assigned worker may run a higher generation than the session has: the store was restored from a
 // backup, and the worker was given the session again after the backup. The session then adopts the
@@ -55,9 +56,10 @@ func (s *Session) IsCurrent(workerID string, generation int64) bool {
 	return isOwner && generation > s.Generation && IsPlausibleGeneration(generation, s.Generation)
 }
 
-// GenerationRefused raises the generation after the assigned worker has refused to start the present
-// one, as a worker does that was told to stop it. The steps are 1, 256 and 65,536, by failures before:
-// a store that was restored from a backup cannot know how far the worker is ahead.
+// GenerationRefused raises the generation after the assigned worker has refused to start the session in
+// it. A worker refuses a generation that it was told to stop. A store that was restored from a backup cannot
+// know how far the worker is ahead. The first failure therefore raises the generation by 1, the second by 256
+// and each later one by 65,536.
 func (s *Session) GenerationRefused() {
 	const maxFailures = 2
 	s.Generation += 1 << (8 * min(s.Attempts+s.FailedStarts, maxFailures))

@@ -24,7 +24,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 }
 
 // RefreshInBrowser returns new tokens as Refresh does. The former token returns the same newest
-// token once more within reuseGrace after it was replaced: the pages of a browser share one
+// token once more within reuseGrace after it was replaced. The pages of a browser share one
 // token, and a reload loses the answer to a refresh.
 func (a *Accounts) RefreshInBrowser(ctx context.Context, refreshToken string) (*service.AuthTokens, error) {
 	return a.refresh(ctx, refreshToken, (*refreshing).rotateOrRepeat)
@@ -57,7 +57,8 @@ func (r *refreshing) rotateAtRandom() (err error) {
 	return err
 }
 
-// rotateOrRepeat makes the successor of the newest token, or finds it again for the former one.
+// rotateOrRepeat makes the successor of the newest token. For the former token it makes that
+// successor again: the newest token.
 func (r *refreshing) rotateOrRepeat() (err error) {
 	f := r.family
 	if r.isNewest() {
@@ -79,7 +80,8 @@ func (r *refreshing) rotateOrRepeat() (err error) {
 	return nil
 }
 
-// refuse tells a former token of a family that is usable from any other text.
+// refuse sets isReused if the caller has a former token of a usable family. Otherwise it returns
+// errRefresh.
 func (r *refreshing) refuse() error {
 	if !r.family.IsUsable(r.now) || !wasIssued(r.family, r.have) {
 		return errRefresh
@@ -88,7 +90,7 @@ func (r *refreshing) refuse() error {
 	return nil
 }
 
-// refresh exchanges a refresh token for new tokens. rotate sets the newest token.
+// refresh exchanges a refresh token for new tokens. rotate sets next, or isReused, or fails.
 func (a *Accounts) refresh(ctx context.Context, refreshToken string, rotate func(*refreshing) error) (*service.AuthTokens, error) {
 	if refreshToken == "" {
 		var p domain.Problems

@@ -22,9 +22,10 @@ func totalsOf(events []domain.Event) []domain.MessageTotal {
 	return total.list()
 }
 
-// totals adds totals by their counter, which is a total with a Count of 0.
+// totals holds the sum of each counter. A key is a total with a Count of 0.
 type totals map[domain.MessageTotal]int
 
+// add adds a total to the sum of its counter.
 func (s totals) add(t domain.MessageTotal) {
 	n := t.Count
 	t.Count = 0
