@@ -74,7 +74,7 @@
 //	webhooks          at most 5 for each session                                by the user, or with the session
 //	send_queues       one for each session in which a message has ever waited   their session
 //	queued_messages   1,000 of a session and 100 MiB of a user                  until they are sent, or their deadline
-//	deliveries        one for each event that a webhook delivers                7 days after delivery, 30 after its death
+//	deliveries        one for each event that a webhook delivers                the retention of events after their end
 //	replicas          one for each process                                      when it is known to be dead
 //	settings          a fixed set of names                                      never
 //	counters          a fixed set of names                                      never
@@ -94,7 +94,7 @@
 // # Decisions
 //
 // One SQL text for all databases, instead of one for each. The dialects differ in placeholders, types, lower case and one
-// catalogue query, and so every fix and every test of a plan holds for both stores.
+// catalogue query. Every fix and every test of a plan therefore holds for both stores.
 //
 // Full-text search: words are split in Go, so every store finds the same messages (package words). Each word carries a mark of its
 // session, so a search reads nothing of other sessions. On SQLite the index is FTS4, which the plain build of the driver has. FTS5
@@ -105,34 +105,41 @@
 // Words enter FTS4 for 512 messages at once, with the COMMIT of the group that completes their number ([Queries.IndexNew]). FTS4
 // writes a segment at each savepoint and each COMMIT. A search also reads the messages that are not indexed yet, and looks for its
 // words in them. It therefore misses nothing, and a crash loses nothing: the number of the last indexed message changes with the
-// index. The store's part of a send takes 111 µs of processor time, of 123 with a segment for each group of Updates (medians of
-// three alternating rounds). Entered one by one, words had doubled it.
+// index. The store's part of a send takes 111 µs of processor time. It took 123 µs with a segment for each group of Updates (medians
+// of three alternating rounds). Entered one by one, words had doubled it.
 //
 // A search first reads the newest 1,000 messages itself. The full-text index returns all messages with a word, which are sorted for
-// one page. A word of half a million messages took PostgreSQL 29 s in this way, and takes 2 ms since. What the newest messages do not
-// have is rare enough for the index.
+// one page. On PostgreSQL the first page of a word that half a million messages have took 29 s by the index alone, and takes 2 ms now.
+// A word that few of the newest messages have is rare enough for the index.
 //
 // A filter by direction, type and status reads the index messages_kind once for each kind that the filter admits, and sorts the newest
-// ids of all kinds. So one index serves all combinations, and a filter that matches nothing reads nothing. PENDING messages are not
-// in it, so a send enters it once. PostgreSQL gets the kinds as a list and joins it laterally: with a part of
-// a UNION for each of 56 kinds a page took 15 ms, mostly for its plan, and takes 0.7 ms since. BenchmarkHistory measures each filter; HISTORY_ROWS sets its size.
+// ids of all kinds. One index therefore serves all combinations, and a filter that matches nothing reads nothing. A send enters the
+// index once, because PENDING messages are not in it. PostgreSQL gets the kinds as a list and joins it laterally. With a part of a
+// UNION for each of 56 kinds a page took 15 ms, mostly for its plan; it takes 0.7 ms now. BenchmarkHistory measures each filter;
+// HISTORY_ROWS sets its size.
 //
 // PENDING messages are indexed by session, although housekeeping wants the oldest of all sessions and has to sort them. On PostgreSQL an
 // entry stays until the next VACUUM: ordered by time, a page read the entries of all sends since, 40 ms after 150 000 sends.
 //
-// Figures with 10 million messages, one million of them in the session that was asked, on a machine of two processors that many others
-// used: medians of the first page of at most 33 ms on SQLite and 17 ms on PostgreSQL, both for a recipient together with a kind that
-// none of his messages has, and of 0.03 to 5 ms otherwise. A search takes 0.6 to 10 ms on SQLite. Sends take place at 0.81 to 0.93 of
-// the rate of an empty store on SQLite, and at 0.71 to 0.83 on PostgreSQL, once the pages that they touch are read. Right after a
-// checkpoint PostgreSQL logs each page as a whole that it changes, 1.2 for each message, and takes 0.5 to 0.6.
+// Figures with 10 million messages, one million of them in the session that was asked, on a busy machine of two processors:
+//
+//	first page, median                              SQLite           PostgreSQL
+//	recipient with a kind that no message has       33 ms            17 ms
+//	other filters                                   0.03 to 5 ms     0.03 to 5 ms
+//	search                                          0.6 to 10 ms     not stated
+//	sends, of the rate of an empty store            0.81 to 0.93     0.71 to 0.83
+//	sends right after a checkpoint                  not stated       0.5 to 0.6
+//
+// The first rates of sends hold once the pages that sends touch are read. After a checkpoint PostgreSQL logs each page that it changes
+// as a whole: 1.2 pages for each message.
 //
 // An update leaves out columns that are indexed and rarely change, unless they have changed. The update therefore does not
 // touch their indexes. A message is updated at least once, when the worker has answered, and these columns carry six indexes.
 //
 // An event is one statement with its number. On PostgreSQL the statement takes the number from a counter, whose row it locks until
 // the transaction ends, and a group of Updates appends all its events with one statement. On SQLite, which has one writer, the
-// number follows from the last event. A statement of its own for the number cost a round trip of each group on PostgreSQL, and
-// all statements together 560 µs of processor time for each send, of 500 afterwards (the least of five alternating rounds).
+// number follows from the last event. With a second statement for the number, a group on PostgreSQL had one more round trip. All
+// statements of a send then took 560 µs of processor time, and take 500 now (the least of five alternating rounds).
 //
 // On PostgreSQL, equal puts of one transaction run as one statement with arrays ([Statement.Batched]). In one run this raised
 // the rate of BenchmarkMessage from 15 400 to 17 900 updates a second, and the rate of heartbeats of 50 sessions from 6 800

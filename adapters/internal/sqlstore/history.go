@@ -66,8 +66,8 @@ const indexWordsSQL = "INSERT INTO message_words (message_id, words)" +
 	" SELECT id, array_to_tsvector(string_to_array(ltrim(words, chr(9)), ' '))" +
 	" FROM unnest(string_to_array($1, chr(10)), string_to_array($2, chr(10))) AS given (id, words)"
 
-// IndexNew enters the messages that were put since the last call into the full-text index of SQLite, if there are at least so
-// many. An adapter calls it before it commits. A search finds the others by reading them.
+// IndexNew enters the messages that are not in the full-text index of SQLite yet, if there are at least atLeast of them. An adapter
+// calls it before it commits. Until then a search reads these messages itself.
 func (b *Queries) IndexNew(ctx context.Context, c Conn, atLeast int64) error {
 	n, err := c.Exec(ctx, b.messages.indexNew, []any{atLeast})
 	if err == nil && n > 0 {
@@ -89,7 +89,8 @@ func (b *Queries) addIndexNew() {
 	b.messages.advanceIndexed = b.write(b.update("counters", []set{{"value", "(SELECT MAX(n) FROM messages)"}}, "name = 'indexed'"))
 }
 
-// hasWordsOnSQLite is the condition that words of a message begin with the given ones, in the index or among the new messages.
+// hasWordsOnSQLite returns the condition that each of the given words begins a word of the message. It asks the index, and reads the
+// messages that are not in the index yet.
 func hasWordsOnSQLite(sessionID string, words []string) sq.Sqlizer {
 	found := "n IN (SELECT docid FROM message_words WHERE words MATCH ? UNION ALL SELECT n FROM messages WHERE " + isNew +
 		" AND +session_id = ?" + strings.Repeat(" AND "+hasWordLike, len(words)) + ")"
@@ -100,8 +101,8 @@ func hasWordsOnSQLite(sessionID string, words []string) sq.Sqlizer {
 	return sq.Expr(found, args...)
 }
 
-// hasWordsOnPostgres is the condition that words of a message begin with the given ones. It has an array of ids, because the
-// planner would otherwise walk the history and look for the words of each message.
+// hasWordsOnPostgres returns the condition that each of the given words begins a word of the message. It has an array of ids, because
+// the planner would otherwise walk the history and look for the words of each message.
 func hasWordsOnPostgres(_ string, words []string) sq.Sqlizer {
 	return sq.Expr("id = ANY(ARRAY(SELECT message_id FROM message_words WHERE words @@ ?::tsquery))", "'"+strings.Join(words, "':* & '")+"':*")
 }
@@ -120,11 +121,12 @@ func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageF
 
 const (
 	searchedDirectly = 1000 // newest messages that a search reads itself, before it asks the full-text index
-	searchedAtOnce   = 250
+	searchedAtOnce   = 250  // of them, with one query
 )
 
 // searchNewest searches the newest messages that meet the other conditions of a filter. The full-text index would return every
-// message with a frequent word, and all of them would be sorted for one page. isComplete means that found is the page.
+// message with a frequent word, and all of them would be sorted for one page. isComplete means that found is the whole page;
+// otherwise the caller asks the index.
 func (t *messages) searchNewest(ctx context.Context, sessionID string, f domain.MessageFilter) (found []*domain.Message, isComplete bool, err error) {
 	search, limit := words.ParseSearch(f.Search), f.Limit
 	if len(search) == 0 {

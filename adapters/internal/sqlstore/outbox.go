@@ -58,10 +58,11 @@ func (b *Queries) outboxStatements() outboxStatements {
 	}
 }
 
-// lastOnSQLite is the number of the last event, from the row of the counter. The counter keeps the number of a deleted event.
+// lastOnSQLite is the expression of the number of the last event, in a query of the counter's row. DeleteBefore raises the
+// counter to the number of the last event that it has deleted.
 const lastOnSQLite = "MAX(COALESCE((SELECT MAX(seq) FROM outbox), 0), value)"
 
-// lastEvent returns the expression of the number of the last event, from the row of the counter.
+// lastEvent returns the expression of the number of the last event, in a query of the counter's row.
 func (b *Queries) lastEvent() string {
 	if b.dialect.types.IsSQLite {
 		return lastOnSQLite
@@ -70,7 +71,14 @@ func (b *Queries) lastEvent() string {
 }
 
 // appendEvent adds the INSERT of an event, with the next number. Events become visible in the order of their numbers: SQLite has
-// one writer at a time, and on PostgreSQL the transaction locks the row of the counter until it commits.
+// one writer at a time, and on PostgreSQL the transaction locks the row of the counter until it commits. PostgreSQL gets two texts,
+// for one event and for arrays of events:
+//
+//	WITH next AS (UPDATE counters SET value = value + 1 WHERE name = 'outbox' RETURNING value)
+//	INSERT INTO outbox (seq, …) SELECT value, $1, … FROM next
+//
+//	WITH next AS (UPDATE counters SET value = value + cardinality($1) WHERE name = 'outbox' RETURNING value)
+//	INSERT INTO outbox (seq, …) SELECT value - cardinality($1) + n, a1, … FROM next, unnest($1, …) WITH ORDINALITY AS many (a1, …, n)
 func (b *Queries) appendEvent() *Statement {
 	if b.dialect.types.IsSQLite {
 		values := make([]any, len(outboxColumns))
@@ -84,9 +92,9 @@ func (b *Queries) appendEvent() *Statement {
 	values := strings.Repeat(", ?", len(outboxColumns)-1)
 	s := b.write(sqlText(numbered("1", "value"+values+" FROM next")))
 	arrays := strings.Join(argument.FindAllString(s.SQL, -1), ", ")
-	s.Batched, s.Rev = &Statement{Write: true, SQL: numbered("cardinality($1)",
-		"value - cardinality($1) + n, "+strings.ReplaceAll(arrays, "$", "a")+
-			" FROM next, unnest("+arrays+") WITH ORDINALITY AS many ("+strings.ReplaceAll(arrays, "$", "a")+", n)")}, NoRev
+	elements := strings.ReplaceAll(arrays, "$", "a")
+	s.Batched, s.Rev = &Statement{Write: true, SQL: numbered("cardinality($1)", "value - cardinality($1) + n, "+elements+
+		" FROM next, unnest("+arrays+") WITH ORDINALITY AS many ("+elements+", n)")}, NoRev
 	return s
 }
 
