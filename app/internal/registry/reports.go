@@ -35,25 +35,13 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			outcome = domain.Stale
 			return nil, txn.ErrUnchanged
 		}
-		if r.WorkerID == "" {
-			isAllowed, err := txn.CanReport(ctx, tx.Tx, s, "")
-			if err != nil {
-				return nil, err
-			}
-			if !isAllowed {
-				outcome = domain.NotOwner
-				return nil, txn.ErrUnchanged
-			}
+		isOfOwner, err := canBeOfOwner(ctx, tx, s, r)
+		if err != nil {
+			return nil, err
 		}
-		if r.WorkerID == "" && r.Generation == 0 {
-			isFormer, err := canBeOfFormerOwner(ctx, tx, s, r)
-			if err != nil {
-				return nil, err
-			}
-			if isFormer {
-				outcome = domain.NotOwner
-				return nil, txn.ErrUnchanged
-			}
+		if !isOfOwner {
+			outcome = domain.NotOwner
+			return nil, txn.ErrUnchanged
 		}
 		var events []domain.Event
 		known = s.Generation
@@ -79,6 +67,20 @@ func isLate(e *env.Env, arrived time.Time) bool { return e.Now().Sub(arrived) > 
 // process by now. The next heartbeat repeats the true state.
 func isTooOldToTrust(e *env.Env, arrived time.Time, status domain.Status) bool {
 	return !status.IsActive() && isLate(e, arrived)
+}
+
+// canBeOfOwner reports whether a report that names no worker may come from the session's present
+// worker. It lets every other report pass, because Session.Apply compares the worker ids.
+func canBeOfOwner(ctx context.Context, tx *txn.Tx, s *domain.Session, r domain.Report) (bool, error) {
+	if r.WorkerID != "" {
+		return true, nil
+	}
+	isAllowed, err := txn.CanReport(ctx, tx.Tx, s, "")
+	if err != nil || !isAllowed || r.Generation != 0 {
+		return isAllowed, err
+	}
+	isFormer, err := canBeOfFormerOwner(ctx, tx, s, r)
+	return !isFormer, err
 }
 
 // canBeOfFormerOwner reports whether a report without a worker id may come from a worker on
