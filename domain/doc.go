@@ -140,7 +140,8 @@
 // ending the session.
 //
 // WhatsApp closes the connection after a scan, and some workers report only that disconnect. The first
-// DISCONNECTED after a QR, without a reason or with one that asks for a restart, therefore causes a restart. The next one is debounced.
+// DISCONNECTED after a QR therefore causes a restart, if its reason is empty or asks for a restart. The
+// next one is debounced.
 //
 // A worker is marked down, and lost, at the following times ([DefaultTiming]):
 //

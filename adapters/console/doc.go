@@ -16,7 +16,7 @@
 //   - The refresh token is in an HttpOnly cookie, the access token in a variable of api.js. No token is in
 //     a URL or in the storage of the browser.
 //   - All modules together are smaller than 150 kB, compressed. A test measures that.
-//   - Assets are cached for ever: their address has the hash of all of them. A page from before an
+//   - Assets are cached without end: their address has the hash of all of them. A page from before an
 //     upgrade gets the present files under its former address, and asks for them each time.
 //
 // # The modules
@@ -40,22 +40,7 @@
 //
 // # To add a page of administrators
 //
-//  1. Write admin/fleet.js. Its default export is a component; it gets the variables of the path:
-//
-//     import { html } from '../lib.js';
-//     import { get } from '../api.js';
-//     import { useInterval, useLoad } from '../load.js';
-//     import { Page } from '../shell.js';
-//     import { Loaded } from '../ui/note.js';
-//     import { Table } from '../ui/table.js';
-//
-//     export default function Fleet() {
-//     const state = useLoad((signal) => get('/workers', { limit: 100 }, { signal }), []);
-//     useInterval(state.reload, 5000);
-//     return html`<${Page} title="Fleet" lead="Who is in trouble?">
-//     <${Loaded} state=${state}>${(d) => html`<${Table} caption="Workers" rows=${d.workers} rowKey=${(w) => w.id}
-//     columns=${[['Worker', (w) => w.id], ['State', (w) => w.status]]} />`}<//><//>`;
-//     }
+//  1. Write admin/fleet.js, as below. Its default export is a component; it gets the variables of the path.
 //
 //  2. Name it in admin_links.js: in adminPages as ['/admin/fleet', () => import('./admin/fleet.js')], in
 //     adminLinks as { href: '/admin/fleet', icon: 'server', text: 'Fleet' }. On phones these links are
@@ -66,8 +51,27 @@
 //  4. Add a line to the table of app/server/consoletest/pages_test.go. axe-core then looks at the page, and
 //     `make screenshots` draws it at both widths in both schemes. Look at the pictures.
 //
-// Rules of the design: the first thing on a page answers its one question. A state has a word, a colour and
-// a shape (ui/badge.js). An error stands beside its cause (Problem shows the request id); an act that is
-// hard to undo names its object and cost (Confirm). Write margin and padding with logical properties, so
-// that right-to-left works. An act's data come back by reload, not by guesses.
+// admin/fleet.js may be:
+//
+//	import { html } from '../lib.js';
+//	import { get } from '../api.js';
+//	import { useInterval, useLoad } from '../load.js';
+//	import { Page } from '../shell.js';
+//	import { Loaded } from '../ui/note.js';
+//	import { Table } from '../ui/table.js';
+//
+//	export default function Fleet() {
+//	  const state = useLoad((signal) => get('/workers', { limit: 100 }, { signal }), []);
+//	  useInterval(state.reload, 5000);
+//	  return html`<${Page} title="Fleet" lead="Who is in trouble?">
+//	    <${Loaded} state=${state}>${(d) => html`<${Table} caption="Workers" rows=${d.workers} rowKey=${(w) => w.id}
+//	      columns=${[['Worker', (w) => w.id], ['State', (w) => w.status]]} />`}<//><//>`;
+//	}
+//
+// # Rules of the design
+//
+// The first thing on a page answers its one question. A state has a word, a colour and a shape
+// (ui/badge.js). An error stands beside its cause (Problem shows the request id). An act that is hard to undo
+// names its object and cost (Confirm). Margin and padding are logical properties, which also fit text from
+// right to left. After an act a page reloads its data, and does not guess them.
 package console

@@ -8,6 +8,9 @@
 //	Sessions        the sessions of one owner: create, connect, disconnect, delete
 //	APIKeys         API keys, and what the owner's tier still allows
 //	Messages        sending, actions on messages, the history
+//	Scheduled       messages that are sent later: list, change, cancel
+//	Webhooks        URLs that receive events of a session, and their deliveries
+//	Events          the event log of one user: pages and live streams
 //	Workers         an administrator's view of the fleet: drain, activate, probe
 //	Operations      migrations, rebalancing and bulk actions of an administrator
 //	WorkerProtocol  what workers call: register, heartbeat, reports
