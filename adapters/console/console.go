@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,6 +173,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) bool {
 // send answers with an asset, compressed for clients that accept it.
 func (s *site) send(w http.ResponseWriter, r *http.Request, a *asset, caching string) {
 	h := w.Header()
+	h.Set("X-Request-Id", requestID(r))
 	h.Set("Content-Type", a.contentType)
 	h.Set("Cache-Control", caching)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -197,6 +200,16 @@ func (s *site) send(w http.ResponseWriter, r *http.Request, a *asset, caching st
 	if r.Method == http.MethodGet {
 		_, _ = w.Write(body) // a client that is gone cannot be told
 	}
+}
+
+var sane = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
+
+// requestID returns the caller's id of a request if it is safe to repeat, otherwise a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); sane.MatchString(id) {
+		return id
+	}
+	return rand.Text()
 }
 
 // acceptsGzip reports whether the client accepts gzip. The quality 0 means not acceptable.

@@ -94,6 +94,11 @@ func TestConsole_Assets_AreCachedForEverByTheirVersion(t *testing.T) {
 	read(t, former)
 }
 
+func TestConsole_RequestID_IsKeptIfSane(t *testing.T) {
+	require.Equal(t, "req-1", get(t, "GET", "/", "X-Request-Id", "req-1").Header.Get("X-Request-Id"))
+	require.Regexp(t, `^[0-9A-Za-z]{10,}$`, get(t, "GET", "/", "X-Request-Id", "<script>").Header.Get("X-Request-Id"))
+}
+
 func TestConsole_SameETag_IsNotSentAgain(t *testing.T) {
 	first := get(t, "GET", "/", "Accept-Encoding", "gzip, br")
 	require.Equal(t, "gzip", first.Header.Get("Content-Encoding"))

@@ -90,6 +90,13 @@ func (p *Page) Text(selector string) string {
 	return Read[string](p, fmt.Sprintf("document.querySelector(%s).textContent", quoted))
 }
 
+// LongestTask returns how long, in milliseconds, the page's own thread was busy at a time since it was
+// loaded; 0 if never for more than 50 ms.
+func (p *Page) LongestTask() float64 {
+	p.t.Helper()
+	return Read[float64](p, "window.__longestTask")
+}
+
 // Wait waits until a JavaScript expression is true.
 func (p *Page) Wait(what, expression string) {
 	p.t.Helper()

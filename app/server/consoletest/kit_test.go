@@ -25,11 +25,11 @@ const password = "correct-horse-1"
 // fleet is a server with an empty store.
 type fleet struct {
 	*server.Server
-	t *testing.T
+	t testing.TB
 }
 
 // newFleet runs a server until the test ends.
-func newFleet(t *testing.T, change ...func(*server.Config)) *fleet {
+func newFleet(t testing.TB, change ...func(*server.Config)) *fleet {
 	t.Helper()
 	c := server.Config{
 		Addr: "127.0.0.1:0", Store: "memory:", AdminEmail: "root@example.com", AdminPassword: password,

@@ -17,6 +17,14 @@ import { CreateSession } from './create_session.js';
 const pageSize = 100;
 const most = 1000; // sessions that are loaded; the search of the server finds the others
 
+// sameAs returns the objects of an earlier list for sessions that have not changed, so that their cards
+// are not drawn again.
+function sameAs(before, list) {
+  const known = new Map(before.map((s) => [s.id, s]));
+  const isSame = (a, b) => a && ['updatedAt', 'lastSeenAt', 'status', 'workerId', 'phoneNumber', 'name'].every((k) => a[k] === b[k]);
+  return list.map((s) => (isSame(known.get(s.id), s) ? known.get(s.id) : s));
+}
+
 // readSessions reads the newest sessions, page by page.
 async function readSessions(search, signal) {
   const all = [];
@@ -65,17 +73,25 @@ export function Card({ session: s }) {
     </dl></li>`;
 }
 
+const step = 30; // cards that are drawn at once
+const cards = new WeakMap(); // by session, what was drawn; the same again is skipped
+
+function cardOf(s) {
+  if (!cards.has(s)) cards.set(s, html`<${Card} key=${s.id} session=${s} />`);
+  return cards.get(s);
+}
+
 // Grid draws the first cards, and more as the end comes into view.
 function Grid({ list }) {
-  const [shown, setShown] = useState(60);
+  const [shown, setShown] = useState(step);
   const end = useRef(null);
   useEffect(() => {
     if (shown >= list.length) return undefined;
-    const watcher = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) setShown((n) => n + 60); }, { rootMargin: '600px' });
+    const watcher = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) setShown((n) => n + step); }, { rootMargin: '600px' });
     watcher.observe(end.current);
     return () => watcher.disconnect();
   }, [shown, list.length]);
-  return html`<ul class="grid">${list.slice(0, shown).map((s) => html`<${Card} key=${s.id} session=${s} />`)}</ul><div ref=${end}></div>`;
+  return html`<ul class="grid">${list.slice(0, shown).map(cardOf)}</ul><div ref=${end}></div>`;
 }
 
 function Limit({ tier }) {
@@ -105,7 +121,12 @@ export function Dashboard() {
   const [isCreating, setCreating] = useState(false);
   const [isPartial, setPartial] = useState(false); // there are more sessions than are loaded
   const asked = isPartial ? search : '';
-  const sessions = useLoad((signal) => readSessions(asked, signal), [asked]);
+  const last = useRef([]);
+  const sessions = useLoad(async (signal) => {
+    const read = await readSessions(asked, signal);
+    last.current = sameAs(last.current, read.list);
+    return { ...read, list: last.current };
+  }, [asked]);
   const tier = useLoad((signal) => get('/users/tier', {}, { signal }), []);
   const data = sessions.data;
   useEffect(() => { if (data && !asked) setPartial(data.total > data.list.length); }, [data]);

@@ -56,14 +56,14 @@ export function Deliveries({ session, path, onChange }) {
       const [tone, icon, word] = looks[d.status] || ['grey', 'circle-dashed', d.status];
       return html`<${Badge} tone=${tone} icon=${icon} data-delivery=${d.status}>${word}<//>`;
     }],
-    ['Tries', (d) => d.attempts],
+    ['Tries', (d) => html`${d.attempts}<span class="narrow"> ${d.attempts === 1 ? 'try' : 'tries'}</span>`],
     ['Answer', (d) => (d.error ? html`<span class="problem-text">${d.error}</span>` : d.responseCode ?? html`<span class="muted">none yet</span>`)],
     ['When', (d) => (d.nextRetry && d.status === 'PENDING' ? html`next try <${Ago} at=${d.nextRetry} />` : html`<${Ago} at=${d.deliveredAt || d.createdAt} />`)],
     ['', (d) => d.status !== 'PENDING' && html`<${Redeliver} path=${path} delivery=${d} onDone=${reload} />`],
   ];
   return html`<div class="stack small-gap"><div class="section-head"><h4 class="grow">Deliveries</h4>
       <${Choice} label="Show deliveries" class="pills hidden-legend" value=${status} onInput=${setStatus} options=${[['', 'All'], ['PENDING', 'Waiting'], ['DELIVERED', 'Delivered'], ['DEAD', 'Given up']]} /></div>
-    <${Loaded} state=${state} rows=${2}>${(d) => (d.deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${d.deliveries} rowKey=${(x) => x.id} />
+    <${Loaded} state=${state} rows=${2}>${(d) => (d.deliveries.length ? html`<${Table} isBrief caption="Deliveries" columns=${columns} rows=${d.deliveries} rowKey=${(x) => x.id} />
         ${d.nextCursor && html`<div class="center"><${Button} isSmall isBusy=${more.isBusy} onClick=${more.run}>Older deliveries<//></div>`}<${Problem} error=${more.error} />`
       : html`<p class="muted">${status ? 'None in this state.' : 'Nothing was sent yet. Send a ping to try the receiver.'}</p>`)}<//>
     ${open && html`<${Payload} session=${session} delivery=${open} onClose=${() => setOpen(null)} />`}</div>`;
