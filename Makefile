@@ -83,6 +83,7 @@ nightly: compiler servers browser axe $(GOTESTSUM) ## every test with many rando
 	$(MAKE) chaos DURATION=$(NIGHTLY_CHAOS)
 	$(MAKE) fuzz FUZZ_TIME=$(NIGHTLY_FUZZ)
 	HISTORY_ROWS=$(NIGHTLY_HISTORY) go test -p 1 -run '^$$' -bench History -benchtime 20x -timeout $(NIGHTLY_TIMEOUT) ./adapters/sqlite ./adapters/postgres
+	go test -run '^$$' -bench Dashboard -benchtime 5x ./app/server/consoletest
 	go test -run '^$$' -bench Streams -benchtime 1x -timeout $(NIGHTLY_TIMEOUT) ./app/server
 
 # Without SEED it comes from the clock. What the processes wrote is kept in .cache/chaos. CHAOS_FLAGS=-race finds races too,

@@ -55,6 +55,44 @@ func TestConsole_ReceivedMessage_AppearsByItself(t *testing.T) {
 	p.SeeText("Where is my order?")
 }
 
+// A message for later waits in a list, where it is moved and cancelled.
+func TestConsole_ScheduledMessage_IsMovedAndCancelled(t *testing.T) {
+	_, _, p := connected(t)
+	p.Go("/sessions/support/send")
+	p.SeeText("Nothing waits")
+	p.Fill("To", "6281234567890")
+	p.Fill("Message", "Happy birthday!")
+	p.Click("Options")
+	p.Click("At a time")
+	p.Click("Schedule")
+	p.See("[data-scheduled]")
+	p.SeeText("Happy birthday!")
+	p.Click("Another time")
+	p.See("dialog[open]")
+	p.Click("Save")
+	p.Wait("the dialog is closed", `!document.querySelector("dialog[open]")`)
+	p.Click("Cancel the message")
+	p.Click("Do not send it")
+	p.SeeText("Nothing waits")
+}
+
+// A message for a session that is down goes as soon as it is connected.
+func TestConsole_QueuedMessage_IsSentOnceConnected(t *testing.T) {
+	_, _, p := connected(t)
+	p.Go("/sessions/support/send")
+	p.Click("Disconnect")
+	p.See(`[data-state="DISCONNECTED"]`)
+	p.Fill("To", "6281234567890")
+	p.Fill("Message", "As soon as you can")
+	p.Click("Options")
+	p.Click("As soon as connected")
+	p.Click("Queue")
+	p.See("[data-scheduled]")
+	p.Click("Connect")
+	p.See(`[data-sent][data-status="READ"]`)
+	p.SeeText("Nothing waits")
+}
+
 func TestConsole_DroppedFile_IsSent(t *testing.T) {
 	_, w, p := connected(t)
 	path := filepath.Join(t.TempDir(), "invoice.txt")

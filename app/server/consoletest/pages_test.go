@@ -63,6 +63,7 @@ var views = []view{
 		p.Click("File")
 		p.See(".drop")
 	}},
+	{"session-send-options", "/sessions/support/send", "[data-scheduled]", func(p *chromiumtest.Page) { p.Click("Options") }},
 	{"session-send-poll", "/sessions/support/send", "form", func(p *chromiumtest.Page) { p.Click("Poll") }},
 	{"session-webhooks", "/sessions/support/webhooks", "[data-webhook] tbody tr", nil},
 	{"session-webhooks-new", "/sessions/support/webhooks", "[data-webhook]", func(p *chromiumtest.Page) {
@@ -98,6 +99,10 @@ func busyFleet(t *testing.T) *fleet {
 		f.send(user, "support", fmt.Sprintf("62812345678%02d", i%2), text)
 	}
 	_, err = fast.ReceiveMedia(t.Context(), "support", "6281234567800@s.whatsapp.net", domain.TypeImage, 20_000)
+	require.NoError(t, err)
+	_, err = f.Orchestrator.Messages.Send(t.Context(), service.Sender{UserID: user, SessionID: "support"}, &domain.Outgoing{
+		To: "6281234567800", Type: domain.TypeText, Text: "Your parcel waits at the pick-up point until Friday.", Schedule: &domain.Schedule{SendAt: time.Now().Add(26 * time.Hour)},
+	})
 	require.NoError(t, err)
 	f.worker(simworker.Config{ID: "worker-slow", ScanAfter: simworker.Never})
 	f.session(user, "new", "Warehouse")

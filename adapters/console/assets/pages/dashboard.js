@@ -36,11 +36,14 @@ async function readSessions(search, signal) {
 }
 
 const trouble = { ERROR: 0, QR_REQUIRED: 1, RECONNECTING: 2, INIT: 3, DISCONNECTED: 4, CONNECTED: 5 };
+const collator = new Intl.Collator(undefined, { numeric: true });
+const byName = (a, b) => collator.compare(a.name, b.name);
+const byTime = (a, b) => (a < b ? 1 : a > b ? -1 : 0); // latest first
 const orders = {
-  newest: ['Newest first', (a, b) => b.createdAt.localeCompare(a.createdAt)],
-  name: ['Name', (a, b) => a.name.localeCompare(b.name)],
-  trouble: ['Trouble first', (a, b) => trouble[a.status] - trouble[b.status] || a.name.localeCompare(b.name)],
-  seen: ['Last seen', (a, b) => (b.lastSeenAt || '').localeCompare(a.lastSeenAt || '')],
+  newest: ['Newest first', (a, b) => byTime(a.createdAt, b.createdAt)],
+  name: ['Name', byName],
+  trouble: ['Trouble first', (a, b) => trouble[a.status] - trouble[b.status] || byName(a, b)],
+  seen: ['Last seen', (a, b) => byTime(a.lastSeenAt || '', b.lastSeenAt || '')],
 };
 
 const groups = {

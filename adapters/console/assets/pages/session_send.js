@@ -10,6 +10,7 @@ import { FormProblem, Note, fieldProblem } from '../ui/note.js';
 import { ReceiptBadge } from '../ui/badge.js';
 import { Ago, phone } from '../ui/time.js';
 import { contents, isMedia } from './send_content.js';
+import { Scheduled } from './scheduled.js';
 import { Schedule, scheduleOf } from './send_schedule.js';
 
 const types = [
@@ -35,9 +36,11 @@ const blank = { question: '', options: ['', ''], multipleAnswers: false };
 export function Send({ session }) {
   const [form, setForm] = useState({ to: '', type: 'text', ...blank });
   const [sent, setSent] = useState([]);
+  const [queued, setQueued] = useState(0); // how often something was queued
   const act = useAction(async () => {
     const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     const answer = await call('POST', `/sessions/${session.id}/send`, { ...requestOf(form), headers: { 'Idempotency-Key': key } });
+    if (form.when) setQueued((n) => n + 1);
     setSent((list) => [answer.data, ...list].slice(0, 5));
     setForm((f) => ({ to: f.to, type: f.type, when: f.when, ...blank }));
   });
@@ -61,11 +64,11 @@ export function Send({ session }) {
       <${FormProblem} error=${act.error} fields=${['to', 'quotedMessageId', 'sendAt', ...contents[form.type].fields]} />
       <div><${Button} type="submit" variant="primary" icon=${form.when === 'later' ? 'calendar-clock' : 'send'} isBusy=${act.isBusy}>${form.when === 'later' ? 'Schedule' : form.when === 'queue' ? 'Queue' : 'Send message'}<//></div>
     </form>
-    <section class="panel stack" aria-label="Just sent"><h2>Just sent</h2>
+    <div class="stack"><section class="panel stack" aria-label="Just sent"><h2>Just sent</h2>
       ${sent.length === 0 ? html`<p class="muted">What you send here appears with its receipts: sent, delivered, read.</p>`
         : html`<ul class="rows" aria-live="polite">${sent.map((m) => html`<li key=${m.id} data-sent=${m.id} data-status=${m.status}>
             <div class="grow"><p><bdi>${phone(m.to)}</bdi></p><p class="small muted">${types.find(([t]) => t === m.type)?.[1] || m.type} · <${Ago} at=${m.createdAt || m.timestamp} /></p>
             ${m.errorMessage && html`<p class="problem">${m.errorMessage}</p>`}</div><${ReceiptBadge} status=${m.status} /></li>`)}</ul>
           <p><a href=${`/sessions/${session.id}/messages`}>See the conversation <${Icon} name="chevron-right" size="16" class="flip" /></a></p>`}
-    </section></div>`;
+    </section><${Scheduled} session=${session} version=${queued} /></div></div>`;
 }
