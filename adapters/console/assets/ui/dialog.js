@@ -10,9 +10,13 @@ export function Dialog({ title, onClose, children, isWide }) {
   const ref = useRef(null);
   const id = useId();
   useLayoutEffect(() => {
+    const dialog = ref.current;
     const before = document.activeElement;
-    ref.current.showModal();
-    return () => before?.focus?.({ preventScroll: true });
+    dialog.showModal();
+    return () => {
+      dialog.close(); // what is behind it cannot have the focus before
+      before?.focus?.({ preventScroll: true });
+    };
   }, []);
   return html`<dialog ref=${ref} class=${isWide ? 'wide' : ''} aria-labelledby=${id}
     onCancel=${(e) => { e.preventDefault(); onClose(); }}
