@@ -5,8 +5,9 @@ import { useState, useEffect, useRef, useCallback } from './lib.js';
 // data stay on the page while they are read anew.
 export function useLoad(read, deps) {
   const [state, setState] = useState({ data: undefined, error: null, isLoading: true, at: 0 });
-  const latest = useRef({ run: 0, abort: null });
+  const latest = useRef({ run: 0, abort: null, isGone: false });
   const reload = useCallback(async () => {
+    if (latest.current.isGone) return; // a timer of a page that was left
     const run = ++latest.current.run;
     latest.current.abort?.abort();
     const abort = (latest.current.abort = new AbortController());
@@ -20,8 +21,10 @@ export function useLoad(read, deps) {
     }
   }, deps);
   useEffect(() => {
+    latest.current.isGone = false;
     reload();
     return () => {
+      latest.current.isGone = true;
       latest.current.run++;
       latest.current.abort?.abort();
     };

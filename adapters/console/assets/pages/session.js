@@ -1,5 +1,5 @@
 // session answers "what do I do next?" for one session, and has everything about it in tabs.
-import { html, useRef } from '../lib.js';
+import { html, useRef, useState } from '../lib.js';
 import { get } from '../api.js';
 import { useEvents } from '../events.js';
 import { useInterval, useLoad } from '../load.js';
@@ -28,16 +28,18 @@ const tabs = [
 
 export function Session({ id, tab = 'messages' }) {
   const state = useLoad((signal) => get('/sessions/' + id, {}, { signal }), [id]);
+  const [isGone, setGone] = useState(false);
   const timer = useRef(0);
   useEvents((e) => {
     if (e.sessionId !== id || !e.type.startsWith('session.')) return;
     clearTimeout(timer.current);
-    timer.current = setTimeout(state.reload, 50);
+    if (e.type === 'session.deleted') setGone(true);
+    else timer.current = setTimeout(state.reload, 50);
   }, state.reload);
-  const isMoving = state.data ? isUnderWay(state.data.status) : false;
-  useInterval(state.reload, 2000, isMoving);
-  useInterval(state.reload, 30_000, !isMoving);
-  if (state.error?.status === 404) {
+  const isMoving = Boolean(state.data && isUnderWay(state.data.status));
+  useInterval(state.reload, 2000, isMoving && !isGone);
+  useInterval(state.reload, 30_000, !isMoving && !isGone);
+  if (isGone || state.error?.status === 404) {
     return html`<${Page} title="No such session" back=${['/', 'Sessions']}><${Empty} icon="smartphone" title="This session is gone"
       action=${html`<${LinkButton} href="/" variant="primary">Go to your sessions<//>`}>It was deleted, or the address is wrong.<//><//>`;
   }
