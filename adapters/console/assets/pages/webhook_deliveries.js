@@ -48,7 +48,7 @@ export function Deliveries({ session, path, onChange }) {
     await Promise.all([state.reload(), onChange()]);
   };
   const isOpenEnded = Boolean(state.data?.deliveries.some((d) => d.status === 'PENDING'));
-  useInterval(reload, 1500, isOpenEnded);
+  useInterval(reload, isOpenEnded ? 1500 : 5000);
   useEvents((e) => { if (e.sessionId === session.id && e.position) setTimeout(state.reload, 300); });
   const columns = [
     ['Event', (d) => html`<button type="button" class="as-link" onClick=${() => setOpen(d)}><code>${d.event}</code></button>`],
