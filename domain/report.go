@@ -95,8 +95,12 @@ func (o Outcome) String() string {
 const clockSkew = 5 * time.Second
 
 // Apply applies a report to the session, as far as the life cycle and the debounce allow. It adopts a
-// higher generation of the assigned worker, whatever the outcome of the report.
+// higher generation of the assigned worker, whatever the outcome of the report. A QR without an expiry lives
+// for [Timing.QRLife].
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
+	if !r.QR.IsZero() && r.QR.ExpiresAt.IsZero() {
+		r.QR.ExpiresAt = now.Add(t.QRLife)
+	}
 	if refused, ok := s.admit(r); !ok {
 		return refused, nil
 	}

@@ -3,6 +3,7 @@ package domain_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,5 +27,14 @@ func TestParseReportedStatus_WordsOfWorkers_AreTranslated(t *testing.T) {
 	for _, word := range []string{"", "dancing", "CONNECTED!", "\x00"} {
 		_, _, ok := domain.ParseReportedStatus(word)
 		require.False(t, ok, word)
+	}
+}
+
+func TestSessionApply_QRWithoutAnExpiry_LivesAsTheTimingSays(t *testing.T) {
+	for _, from := range []domain.Status{domain.Init, domain.QRRequired} {
+		s := &domain.Session{ID: "s1", WorkerID: "w1", Intent: domain.Up, Status: from, Generation: 1}
+		s.Apply(domain.Report{SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.QRRequired, QR: domain.QR{Code: "2@abc"}},
+			domain.Timing{QRLife: 5 * time.Minute}, noon)
+		require.Equal(t, domain.QR{Code: "2@abc", ExpiresAt: noon.Add(5 * time.Minute)}, s.QR)
 	}
 }

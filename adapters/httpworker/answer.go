@@ -47,6 +47,9 @@ func (c *Client) report(s session, workerID string) domain.Report {
 	if status == domain.QRRequired {
 		// An unusable QR does not make the status doubtful.
 		r.QR, _ = domain.ParseQR(string(s.QRCode), string(s.QRString), c.cfg.Now(), c.cfg.QRLife)
+		if c.cfg.QRLife <= 0 {
+			r.QR.ExpiresAt = time.Time{} // the core knows better
+		}
 	}
 	return r
 }

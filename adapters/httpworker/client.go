@@ -42,7 +42,7 @@ type Config struct {
 	RetryWait    time.Duration // mean delay before the second attempt, tripled before the third; default 100 ms
 	SuspendAfter uint32        // consecutive failures to communicate that open the circuit; default 5
 	SuspendFor   time.Duration // how long the circuit stays open before one call probes; default 2 s
-	QRLife       time.Duration // lifetime of a QR in a response; default as in domain.DefaultTiming
+	QRLife       time.Duration // lifetime of a QR in a response; default domain.Timing.QRLife of the core
 	TLS          *tls.Config   // for https endpoints; default the system's roots
 	// Dial opens a connection; default a net.Dialer. To refuse addresses, use a
 	// net.Dialer with Control: it sees the address after the name was resolved.
@@ -60,7 +60,6 @@ func (c Config) withDefaults() Config {
 	set(&c.CallLimit, 30*time.Second)
 	set(&c.RetryWait, 100*time.Millisecond)
 	set(&c.SuspendFor, defaultSuspendFor)
-	set(&c.QRLife, domain.DefaultTiming().QRLife)
 	if c.SuspendAfter == 0 {
 		c.SuspendAfter = defaultSuspendAfter
 	}

@@ -24,7 +24,12 @@ func TestReadSession_Response_MapsToReport(t *testing.T) {
 	r, err := c.readSession([]byte(`{"success":true,"data":{"sessionId":"One_","status":"qr_ready","qrCode":"2@abc","generation":4}}`), asked, "w1")
 	require.NoError(t, err)
 	require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Generation: 4, Status: domain.QRRequired,
-		QR: domain.QR{Code: "2@abc", ExpiresAt: now.Add(time.Minute)}}, r)
+		QR: domain.QR{Code: "2@abc"}}, r, "the core knows how long it lives")
+
+	timed := New("", With(Config{Now: func() time.Time { return now }, QRLife: 5 * time.Minute}))
+	r, err = timed.readSession([]byte(`{"data":{"status":"qr_ready","qrCode":"2@abc"}}`), asked, "w1")
+	require.NoError(t, err)
+	require.Equal(t, now.Add(5*time.Minute), r.QR.ExpiresAt)
 
 	r, err = c.readSession([]byte(`{"data":{"status":"connected","phoneNumber":"6281234567890:12@s.whatsapp.net"}}`), asked, "w1")
 	require.NoError(t, err)

@@ -73,7 +73,6 @@ func (w *Worker) nextQR(s *session, now time.Time) {
 	s.phone = ""
 	s.qr = "2@" + w.token(s.id, "ref") + "," + w.token(s.id, "key") + "," + w.token(s.id, "identity")
 	s.qrAt = now.Add(qrLife)
-	s.qrExpires = s.qrAt
 	if s.pairing != "" && s.code == "" {
 		sum := sha256.Sum256([]byte(s.qr))
 		code := strings.ToUpper(hex.EncodeToString(sum[:4]))
@@ -139,7 +138,7 @@ func (w *Worker) report(s *session) domain.Report {
 		r.DisplayName = s.name
 	}
 	if s.status == domain.QRRequired {
-		r.QR = domain.QR{Code: s.qr, ExpiresAt: s.qrExpires}
+		r.QR = domain.QR{Code: s.qr} // the core knows how long it lives
 		r.PairingCode = s.code
 	}
 	if !w.cfg.Legacy {

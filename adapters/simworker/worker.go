@@ -132,7 +132,6 @@ type session struct {
 	phone          string
 	pairing, code  string
 	qr             string
-	qrExpires      time.Time
 	qrs            int
 	loggedOut      bool
 	reason, fault  string

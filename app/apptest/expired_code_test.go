@@ -37,7 +37,9 @@ type scanner struct {
 
 // newScanner returns a user with a session that has not been connected yet.
 func newScanner(t *testing.T) *scanner {
-	h := apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) { c.ScanAfter = -1 }}).Workers("w1", 50)
+	h := apptest.With(t, apptest.Options{
+		Timing: domain.Timing{QRLife: 20 * time.Second}, Worker: func(c *apptest.WorkerConfig) { c.ScanAfter = -1 },
+	}).Workers("w1", 50)
 	u := h.User(domain.TierPro)
 	return &scanner{
 		Harness: h, t: t, line: h.CreateSession(u, "line").Session.ID,
@@ -121,4 +123,19 @@ func TestConnect_CodeExpiredAndNumberGiven_WorkerShowsAPairingCode(t *testing.T)
 	require.Equal(t, http.StatusOK, s.call("POST", "/connect", "{}").Code)
 	s.Advance(5 * time.Second)
 	require.Equal(t, []string{"Scan the QR code with the phone", ""}, []string{s.call("GET", "/qr", "").Message, s.call("GET", "/qr", "").Data.PairingCode})
+}
+
+// The QR comes in the answer to the start, or in a report: both follow the core's timing.
+func TestQR_LifeOfTheTiming_HoldsForSimulatedWorkers(t *testing.T) {
+	h := apptest.With(t, apptest.Options{
+		Timing: domain.Timing{QRLife: 5 * time.Minute}, Worker: func(c *apptest.WorkerConfig) { c.ScanAfter = -1 },
+	}).Workers("w1", 50)
+	u := h.User(domain.TierPro)
+	line := h.CreateSession(u, "line").Session.ID
+	_, err := h.Orchestrator.Sessions.Connect(t.Context(), u.ID, line, service.ConnectOptions{})
+	require.NoError(t, err)
+	h.Advance(time.Second)
+	shown := h.Session(line).QR
+	require.NotEmpty(t, shown.Code)
+	require.WithinDuration(t, h.Now().Add(5*time.Minute), shown.ExpiresAt, 2*time.Second)
 }

@@ -100,8 +100,7 @@ func SecretsFile(dsn string) string {
 }
 
 // Workers returns a gateway that calls workers over HTTP with the fleet token, or with call
-// tokens derived from it. A core with another domain.Timing.QRLife than the default passes it as an
-// option too. Close closes the gateway. Do not call Workers concurrently.
+// tokens derived from it. QR codes live as long as the core's domain.Timing.QRLife says. Close closes the gateway. Do not call Workers concurrently.
 func (b *Backend) Workers(token string, opts ...httpworker.Option) ports.WorkerGateway {
 	gateway := httpworker.New(token, opts...)
 	b.gateways = append(b.gateways, gateway)

@@ -89,9 +89,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.webhooks = webhook.New(webhook.Config{Dial: s.webhookDialer(), UserAgent: "Switchyard-Webhook/" + s.cfg.Version})
-	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{
-		Dial: s.dialer(), QRLife: s.cfg.Timing.QRLife,
-	}))
+	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{Dial: s.dialer()}))
 	tiers, off, err := s.cfg.tiers(s.cfg.Limits)
 	if err != nil {
 		return err
