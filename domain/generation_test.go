@@ -60,7 +60,7 @@ func TestSessionApply_GenerationBeyondTheBounds_IsRefused(t *testing.T) {
 
 // The assigned worker cannot lie its way past the fence: once the session is assigned elsewhere, the
 // generation is above every one that the worker has stated, and a report of the worker counts no more.
-func TestSessionApply_WorkerLiesAboutGenerations_WinsNothing(t *testing.T) {
+func TestSessionApply_WorkerStatesFalseGenerations_GainsNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := at(t, "CONNECTED")
 		highest := s.Generation

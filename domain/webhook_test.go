@@ -118,7 +118,7 @@ func TestFreeWebhookSlot_SlotsTaken_LowestFree(t *testing.T) {
 	require.Equal(t, 2, FreeWebhookSlot(append(all[:1:1], all[2:]...)))
 }
 
-func TestSwitchOff_ByOwner_NobodyIsToldOfIt(t *testing.T) {
+func TestSwitchOff_ByOwner_NoNoticeIsDue(t *testing.T) {
 	w := &Webhook{Active: true}
 	w.SwitchOff(hookTime)
 	require.False(t, w.Active)

@@ -505,11 +505,11 @@ type Deliveries interface {
 	NextPending(ctx context.Context, webhookID string) (*domain.Delivery, error)
 	// List returns the matching deliveries of the webhook, the highest Position first.
 	List(ctx context.Context, webhookID string, f DeliveryFilter) ([]*domain.Delivery, error)
-	// Requeue does what [domain.Delivery.Requeue] does to at most limit of the selected deliveries: first
-	// to those that were created first, and of these to the lowest Position. It returns how many.
+	// Requeue does what [domain.Delivery.Requeue] does to at most limit of the selected deliveries, by
+	// CreatedAt and then Position. It returns their number.
 	Requeue(ctx context.Context, e EndedDeliveries, now time.Time, limit int) (int, error)
-	// CreatedAfter returns when the next selected delivery after the first n was created, or the zero time if
-	// there is none. The order is that of Requeue.
+	// CreatedAfter skips n of the selected deliveries in the order of Requeue. It returns the CreatedAt of the
+	// next one, or the zero time if there is none.
 	CreatedAfter(ctx context.Context, e EndedDeliveries, n int) (time.Time, error)
 	// DeleteOf removes deliveries of the webhook, at most limit of them, the lowest Position first. It returns
 	// how many.

@@ -76,7 +76,7 @@ func TestSendBulk_Messages_ReachTheServiceInTheirOrder(t *testing.T) {
 	assert.Empty(t, got.Header().Get("Idempotency-Replayed"), "not all of them were repeats")
 }
 
-func TestSendBulk_ListThatIsNone_IsRefusedAsAWhole(t *testing.T) {
+func TestSendBulk_InvalidList_IsRefusedAsAWhole(t *testing.T) {
 	one := `{"to":"6289999999999","type":"text","message":"x"}`
 	list := func(n int) string { return `{"messages":[` + strings.Repeat(one+",", n-1) + one + `]}` }
 	for name, body := range map[string]string{
@@ -102,7 +102,7 @@ func TestSendBulk_ListThatIsNone_IsRefusedAsAWhole(t *testing.T) {
 }
 
 // What is wrong with a message is told as POST /sessions/{id}/send tells it. The others are sent.
-func TestSendBulk_WrongMessages_AreRefusedAlone(t *testing.T) {
+func TestSendBulk_InvalidMessages_DoNotStopOthers(t *testing.T) {
 	for wrong, fields := range map[string][]string{
 		`null`: {"body"}, `"text"`: {"body"}, `[{}]`: {"body"}, `7`: {"body"},
 		`{}`: {"to", "type"},
@@ -133,7 +133,7 @@ func TestSendBulk_WrongMessages_AreRefusedAlone(t *testing.T) {
 	}
 }
 
-func TestSendBulk_WrongMessage_IsToldAsBySend(t *testing.T) {
+func TestSendBulk_InvalidMessage_HasTheErrorOfASend(t *testing.T) {
 	for _, message := range []string{`{}`, `{"type":7,"to":"12","poll":[]}`, `{"to":"6289999999999","type":"telegram"}`, `{"to":"6289999999999","type":"contact","contact":{}}`} {
 		alone, _ := ask(t, "POST", "/api/v1/sessions/support/send", keyText, message)
 		require.Equal(t, http.StatusBadRequest, alone.Code)

@@ -103,7 +103,7 @@ func TestSendBulk_SendAtOrQueue_IsAccepted(t *testing.T) {
 	assert.Equal(t, []string{"deadline"}, results[3].fields())
 }
 
-func TestSend_BadSchedule_IsToldWithTheOtherProblems(t *testing.T) {
+func TestSend_InvalidSchedule_IsReportedWithOtherProblems(t *testing.T) {
 	for members, fields := range map[string][]string{
 		`"sendAt":"tomorrow"`:                              {"message", "sendAt"},
 		`"sendAt":"2026-03-01"`:                            {"message", "sendAt"},
@@ -167,7 +167,7 @@ func TestScheduled_Calls_ReachTheService(t *testing.T) {
 	}
 }
 
-func TestScheduled_BadChange_IsRefused(t *testing.T) {
+func TestScheduled_InvalidChange_IsRefused(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{"sendAt":"soon","deadline":"whenso"}`: {"sendAt", "deadline"},
 		`{"sendAt":7}`:                          {"sendAt"},

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// streamCaller is whom a stream counts for.
+// streamCaller identifies the caller for whom a stream counts.
 type streamCaller struct {
 	userID  string
 	network string // "": exempt from the bound of networks

@@ -24,7 +24,7 @@ const (
 	ifNotSent                       // failures where the request cannot have reached the worker
 	ifUnanswered                    // the failures of ifNotSent, and lost connections
 	idempotent                      // every failure that another attempt may cure
-	deduplicated                    // as idempotent; a later refusal says nothing of an earlier attempt
+	deduplicated                    // the failures of idempotent; the worker ignores a repetition, see isOutweighed
 )
 
 // after reports whether another attempt may follow the failure.
@@ -166,10 +166,10 @@ func (c *Client) retry(ctx context.Context, p *peer, wire payload, deadline time
 	return failure
 }
 
-// isOutweighed reports whether an earlier failure of a call says more than a later one: the earlier attempt
-// may have been executed, and the worker did not consider the later one. A command that sets a state is
-// answered by the later one: a worker that refuses it, or lacks the session, is not in that state. A
-// message may have gone out all the same.
+// isOutweighed reports whether the call fails with the earlier failure: the earlier attempt may have been
+// executed, and the later one was not. After a command that sets a state, a later refusal counts instead: a
+// worker that refuses the command, or lacks the session, is not in that state. After a message it does not
+// count: the earlier attempt may have sent the message.
 func isOutweighed(later, earlier *ports.WorkerError, may retryPolicy) bool {
 	if earlier == nil || earlier.IsNotExecuted() || !later.IsNotExecuted() {
 		return false

@@ -64,8 +64,8 @@ func (c *checkpointer) boundLog(w *conn) {
 	}
 }
 
-// finishCopy copies the rest of the log, with which SQLite begins the log again. Only the writer calls it. A View may keep the
-// rest from being copied. The log grows by copyAfter before the next copy then.
+// finishCopy copies the rest of the log. SQLite then begins the log again. Only the writer calls finishCopy. If a View keeps the
+// rest from being copied, the log grows by copyAfter before the next copy.
 func (c *checkpointer) finishCopy(w *conn) {
 	state, ok := c.copyLog(w)
 	c.nextCopy = 0

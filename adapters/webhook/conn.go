@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// errLate is the error of a write that comes too late.
+// errLate is the error of a write after that time.
 var errLate = fmt.Errorf("the process was paused during the attempt: %w", context.DeadlineExceeded)
 
-// punctualConn is a connection on which nothing is written after the time that its present request names.
-// The timer of a context runs beside the request when a paused process resumes, and may lose that race
-// against a connection that has become ready meanwhile.
+// punctualConn is a connection that writes nothing after the time that its present request names. The timer
+// of a context does not ensure that:
+//
+//	request: connects ──(process paused)── resumes: the connection is ready, the request is written
+//	timer:                                 resumes: cancels the request, too late
 type punctualConn struct {
 	net.Conn
 	notAfter atomic.Int64 // microseconds since 1970; 0: any time

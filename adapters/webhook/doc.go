@@ -19,12 +19,12 @@
 //   - Nothing is sent after the time that the call names, not even by a process that was paused meanwhile.
 //     Each connection therefore serves one request at a time: HTTP/2 is not used.
 //   - At most 4 KiB of a body and 16 KiB of headers are read.
-//   - A call has a connection at most, and idle ones are bounded for each host and in all: whoever calls
-//     bounds the connections. A bound for each host would let the receivers of one customer that hang hold
-//     up those of another at the same host.
-//   - A proxy of the environment is not used: it would dial in place of [Config.Dial], and judge no address.
+//   - A call uses at most one connection. The caller bounds the calls, and therefore the connections in use.
+//     A bound for each host would let hanging receivers of one customer delay those of another at the same
+//     host. Idle connections are bounded for each host and in all.
+//   - A proxy of the environment is not used: it would dial in place of [Config.Dial], and check no address.
 //   - No message for people contains an address. Errors of TLS say what is wrong with the certificate.
 //
-// Whoever makes a [Sender] gives it a Dial that judges the address after each resolution. A name may
-// have led elsewhere when the URL was saved.
+// The maker of a [Sender] gives it a Dial that checks the address after each resolution. A name may have
+// led elsewhere when the URL was saved.
 package webhook

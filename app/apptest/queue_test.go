@@ -232,7 +232,7 @@ func TestQueue_HourUsedUp_WaitsForTheNextWindow(t *testing.T) {
 	h.requireNothingWaits()
 }
 
-func TestQueue_LimiterLostAfterwards_CountsTheHourOfForwarding(t *testing.T) {
+func TestQueue_LimiterLosesItsCounts_HourOfForwardingCounts(t *testing.T) {
 	h := newQueueing(t, domain.TierBasic, apptest.Options{})
 	for i := range 40 {
 		h.queue(fmt.Sprint("later ", i), h.at(3*time.Hour))
@@ -252,7 +252,7 @@ func TestQueue_LimiterLostAfterwards_CountsTheHourOfForwarding(t *testing.T) {
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
 }
 
-func TestQueue_Pace_ForwardsSoManyAMinuteWithJitter(t *testing.T) {
+func TestQueue_Pace_SpacesMessagesWithJitter(t *testing.T) {
 	h := newQueueing(t, domain.TierPro, apptest.Options{SendPace: 6})
 	for i := range 40 {
 		h.queue(fmt.Sprint(i), domain.Schedule{Patience: 2 * time.Hour})
@@ -319,7 +319,7 @@ func TestQueue_SessionDeleted_NothingIsLeft(t *testing.T) {
 	}))
 }
 
-func TestQueue_ChangedAndCancelled_SendsWhatItIsBy(t *testing.T) {
+func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 	h := newQueueing(t, domain.TierPro, apptest.Options{})
 	first, second := h.queue("first", h.at(time.Minute)), h.queue("second", h.at(2*time.Minute))
 	o := h.Orchestrator

@@ -146,7 +146,7 @@ func TestRestore_LogoutBeforeTheFirstHeartbeat_CredentialsEnd(t *testing.T) {
 }
 
 // A worker was told to stop generations that the store does not know, and runs nothing.
-func TestRestore_GenerationsAreOverOnTheWorker_SessionStartsWithinTwoMinutes(t *testing.T) {
+func TestRestore_WorkerRefusesTheGenerations_SessionStartsWithinTwoMinutes(t *testing.T) {
 	r := newRestorable(t, apptest.Options{})
 	r.Workers("w1", 5)
 	id := connectSessions(r.Harness, 1)[0]

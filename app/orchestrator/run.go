@@ -80,8 +80,8 @@ func (s *passState) log(ctx context.Context, log *slog.Logger, err error) {
 	}
 }
 
-// waitForPass waits until next, or for a wake-up. Many wake-ups in a row make one pass. Recorded events make one later: a busy
-// fleet records some with every send, and the pass reads many at once.
+// waitForPass waits until next, or for a wake-up. Many wake-ups in a row make one pass. After recorded events it waits for up to
+// eventPassInterval more: a busy fleet records events with every send, and one pass reads many.
 func (o *Orchestrator) waitForPass(ctx context.Context, next time.Time) error {
 	wait := min(max(next.Sub(o.env.Now()), minPassInterval), maxPassInterval)
 	timer := time.NewTimer(wait)

@@ -57,15 +57,15 @@ type Messages interface {
 	// isReplay is true then. The key of another message is an IDEMPOTENCY_CONFLICT.
 	SendOnce(ctx context.Context, s Sender, key string, m *domain.Outgoing) (sent *domain.Message, isReplay bool, err error)
 	// SendAll sends 1 to [SendAllLimit] messages in their order, each after the end of the one before,
-	// and returns the result of each. A message that fails does not stop those after it. A result with the
-	// code OVERLOADED is that of a message that was not sent, because ctx or the time of the call was
-	// over; sending it again is safe. SendAll begins no message after 30 seconds, so it takes 65 at most.
+	// and returns the result of each. A message that fails does not stop those after it. The code OVERLOADED
+	// in a result means that the message was not sent, because ctx or the time of the call was over; sending
+	// it again is safe. SendAll begins no message after 30 seconds, and takes 65 seconds at most.
 	//
 	// With a key each message without a key of its own has one that follows from the key and its
 	// index: a repeat of the call sends only what has not been sent. Empty: the call has no key.
 	//
-	// The error is for the whole call, of which nothing was sent then: a list of another length, a key
-	// that cannot be one, a session that does not exist.
+	// An error means that no message was sent: the list has another length, the key is not valid, or the
+	// session does not exist.
 	SendAll(ctx context.Context, s Sender, key string, messages []SendItem) ([]SendResult, error)
 	// PerformAction acts on a message or in a chat.
 	PerformAction(ctx context.Context, s Sender, a domain.Action) error

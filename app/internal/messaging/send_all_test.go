@@ -97,7 +97,7 @@ func TestSendAll_Failures_DoNotStopOthers(t *testing.T) {
 	require.Equal(t, 3, r.used(t))
 }
 
-func TestSendAll_ListOrSessionThatIsNone_IsRefused(t *testing.T) {
+func TestSendAll_InvalidListOrMissingSession_IsRefused(t *testing.T) {
 	r := newFixture(t)
 	send := func(s service.Sender, key string, items []service.SendItem) domain.Code {
 		results, err := r.messages.SendAll(context.Background(), s, key, items)

@@ -76,7 +76,7 @@ func TestCall_WorkerRestartsDuringTheFirstStart_SessionStaysThere(t *testing.T) 
 }
 
 // A worker was told to stop generations that the store does not know.
-func TestCall_GenerationIsOverOnTheWorker_NextStartHasAHigherOne(t *testing.T) {
+func TestCall_WorkerRefusesTheGeneration_NextStartHasAHigherOne(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		want   []int64

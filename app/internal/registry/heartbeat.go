@@ -231,7 +231,7 @@ func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, res
 	return err
 }
 
-// batchResult is what became of a batch.
+// batchResult holds the outcome of a batch.
 type batchResult struct {
 	synced      int
 	stops       []service.StopCommand
