@@ -3,7 +3,9 @@ package env
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +60,13 @@ func (e *Env) Trail() audit.Trail {
 // Update runs fn in an Update of the store and repeats it after a conflict.
 func (e *Env) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	return retry.Updater{Store: e.Store, Random: e.Random, Sleep: e.Sleep}.Update(ctx, fn)
+}
+
+// Jitter returns a random number from 0 to 1.
+func (e *Env) Jitter() (float64, error) {
+	var b [4]byte
+	_, err := e.Random.Read(b[:])
+	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
 }
 
 // LogFailure logs err as an event with attributes, unless err is nil or ctx ended.

@@ -2,9 +2,7 @@ package sendqueue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -229,7 +227,7 @@ func (q *Queues) clearClaim(queue *domain.SendQueue) {
 
 // forward sends a message. isHeld means that the session cannot send now: the run ends.
 func (q *Queues) forward(ctx context.Context, m *domain.QueuedMessage) (isHeld bool, err error) {
-	jitter, err := q.jitter()
+	jitter, err := q.Jitter()
 	if err != nil {
 		return false, err
 	}
@@ -356,11 +354,4 @@ func (q *Queues) fail(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 		return err
 	}
 	return tx.Record(ctx, domain.MessageEvents(pending, &failed, now)...)
-}
-
-// jitter returns a random number from 0 to 1.
-func (q *Queues) jitter() (float64, error) {
-	var b [4]byte
-	_, err := q.Random.Read(b[:])
-	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
 }

@@ -23,7 +23,7 @@ func (q *Queues) AwaitPace(ctx context.Context, userID, sessionID string) (cance
 	if q.parts.Pace == 0 {
 		return func() {}, nil
 	}
-	jitter, err := q.jitter()
+	jitter, err := q.Jitter()
 	if err != nil {
 		return nil, err
 	}

@@ -2,9 +2,7 @@ package webhooks
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
@@ -165,7 +163,7 @@ func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID strin
 // recordAndPick records the outcome of the latest attempt, if there is one, and returns the next attempt. It
 // returns nil if nothing is due now. If mayPick is false it returns nil too, and ends the claim.
 func (w *Webhooks) recordAndPick(ctx context.Context, id string, latest *attempt, mayPick bool) (next *attempt, err error) {
-	jitter, err := w.jitter()
+	jitter, err := w.Jitter()
 	if err != nil {
 		return nil, err
 	}
@@ -312,11 +310,4 @@ func (w *Webhooks) release(h *domain.Webhook) {
 	if h.ClaimedBy == w.Self.ID {
 		h.ClaimedBy, h.ClaimedUntil = "", time.Time{}
 	}
-}
-
-// jitter returns a random number from 0 to 1.
-func (w *Webhooks) jitter() (float64, error) {
-	var b [4]byte
-	_, err := w.Random.Read(b[:])
-	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
 }
