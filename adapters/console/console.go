@@ -39,14 +39,14 @@ const (
 	revalidated = "no-cache"
 )
 
-// An asset is a file of the console.
+// asset is a file of the console.
 type asset struct {
 	contentType string
 	content     []byte
 	compressed  func() []byte // by gzip
 }
 
-// site is the console as it is embedded.
+// site holds the embedded console.
 type site struct {
 	version string // of the content
 	assets  map[string]*asset
@@ -202,11 +202,12 @@ func (s *site) send(w http.ResponseWriter, r *http.Request, a *asset, caching st
 	}
 }
 
-var sane = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
+// safeRequestID matches a request id that can stand in a header and a log.
+var safeRequestID = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 
 // requestID returns the caller's id of a request if it is safe to repeat, otherwise a new one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); sane.MatchString(id) {
+	if id := r.Header.Get("X-Request-Id"); safeRequestID.MatchString(id) {
 		return id
 	}
 	return rand.Text()

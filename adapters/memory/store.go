@@ -207,8 +207,8 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.done = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t}, Usage: usage{t}, Analytics: analytics{t},
-		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t},
+		LoadSamples: loadSamples{t}, Usage: usage{t}, Analytics: analytics{t}, Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
 		Webhooks: webhooks{t}, Deliveries: deliveries{t}, SendQueues: sendQueues{t}, QueuedMessages: queuedMessages{t},
 	}
 	if err := fn(t, &t.tx); err != nil {

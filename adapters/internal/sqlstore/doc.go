@@ -72,8 +72,8 @@
 //	outbox            events of the retention, unpublished ones                 after the retention, 7 days by default
 //	audit             entries of the retention                                  after the retention, 90 days by default
 //	webhooks          at most 5 for each session                                by the user, or with the session
-//	send_queues       one for each session in which a message has ever waited   their session
-//	queued_messages   1,000 of a session and 100 MiB of a user                  until they are sent, or their deadline
+//	send_queues       one for each session that has used its queue or pace      with the session
+//	queued_messages   1,000 of a session and 100 MiB of a user                  when forwarded, cancelled or at the deadline
 //	deliveries        one for each event that a webhook delivers                the retention of events after their end
 //	replicas          one for each process                                      when it is known to be dead
 //	settings          a fixed set of names                                      never
