@@ -22,7 +22,7 @@ func bulkSendRoute() route {
 		summary: "Send up to 100 messages",
 		description: "Sends the messages in the order of the list, one at a time, and answers with one result for each. A message is a body of POST /sessions/{id}/send, with an `idempotencyKey` of its own if it " +
 			"should have one; it counts and fails as there. A message that fails does not stop those after it: the answer is 200 if the list itself can be read and has 1 to 100 messages. " +
-			"Where the operator has set a pace, they keep to it. The call begins no message after 30 seconds, nor after its client has hung up. The messages that it did not come to have the code OVERLOADED and were not sent. " +
+			"Where the operator has set a pace, they keep to it. The call begins no message after 30 seconds, nor after its client has hung up or the server has begun to stop. The messages that it did not come to have the code OVERLOADED and were not sent. " +
 			"With the header `Idempotency-Key` the whole call may be repeated: each message has a key that follows from it and from the index, and the repeat sends only what has not been sent.",
 		errors: []domain.Code{domain.CodeSessionNotFound},
 	}, (*api).sendBulk)
@@ -158,7 +158,9 @@ func (a *api) sendBulk(ctx context.Context, c *requestContext, in *bulkSendInput
 	if err != nil {
 		return bulkSendView{}, err
 	}
-	results, err := a.Messages.SendAll(ctx, c.sender(), key, in.Body.Messages.items)
+	sending, cancel := a.untilStopping(ctx)
+	defer cancel()
+	results, err := a.Messages.SendAll(sending, c.sender(), key, in.Body.Messages.items)
 	if err != nil {
 		return bulkSendView{}, err
 	}
@@ -198,4 +200,17 @@ func (c *requestContext) viewResult(ctx context.Context, index int, item *servic
 		c.Log().ErrorContext(ctx, "message of a bulk call failed", "request", c.id, "session", c.sessionID(), "index", index, "error", r.Err)
 	}
 	return v
+}
+
+// untilStopping returns a context that ends with ctx, and when the server begins to stop.
+func (a *api) untilStopping(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if a.Stopping == nil {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(a.Stopping, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }

@@ -108,11 +108,8 @@ func (s *eventStream) writeDetached(w *detachedWriter) {
 func (s *eventStream) write(ctx context.Context, w flushWriter) error {
 	defer s.api.streams.end(s.caller)
 	defer s.subscription.Close()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := s.api.untilStopping(ctx)
 	defer cancel()
-	if s.api.Stopping != nil {
-		defer context.AfterFunc(s.api.Stopping, cancel)()
-	}
 	s.out.WriteString("retry: 2000\n\n")
 	for {
 		if err := s.flush(w); err != nil {

@@ -49,7 +49,8 @@ type Config struct {
 	Present func() error
 	Version string
 
-	// Stopping ends when the server begins to stop. Streams of events end then. Nil: never.
+	// Stopping ends when the server begins to stop. Streams of events end then. Bulk calls finish
+	// the present message, and begin no other. Nil: never.
 	Stopping context.Context
 
 	// BodyMemory bounds the bytes of all request bodies under way. Bodies up to 16 KiB do

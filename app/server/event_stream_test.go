@@ -104,7 +104,11 @@ func newStreamKit(t *testing.T) *streamKit {
 }
 
 func newStreamKitWith(t *testing.T, worker simworker.Config) *streamKit {
-	k := &streamKit{t: t, Server: runServer(t, Config{Store: "memory:", WorkerToken: one})}
+	return newStreamKitOn(t, runServer(t, Config{Store: "memory:", WorkerToken: one}), worker)
+}
+
+func newStreamKitOn(t *testing.T, s *Server, worker simworker.Config) *streamKit {
+	k := &streamKit{t: t, Server: s}
 	_, stop := startWorkerWith(t, k.Server, worker)
 	t.Cleanup(stop)
 	tokens, err := k.Accounts.Register(t.Context(), "Ada", "ada@example.com", "correct-horse-1")

@@ -75,7 +75,8 @@
 // before it has ended.
 //
 // A call begins no message after 30 s, which leaves 25 s until the write timeout of a server
-// when the last one takes as long as it may.
+// when the last one takes as long as it may. The HTTP API ends the context of the call when
+// the server begins to stop: the present message is finished, and the rest is not sent.
 //
 // # Replies and mentions
 //

@@ -93,7 +93,7 @@ func itemKey(key string, index int, message *service.SendItem) string {
 	return fmt.Sprintf("bulk/%x/%d", sha256.Sum256([]byte(key)), index)
 }
 
-// errNotSent returns the error for a message that a bulk call did not reach in time.
+// errNotSent returns the error for a message that a bulk call did not reach before it ended.
 func errNotSent() error {
-	return domain.Overloaded(time.Second, "Not sent: the time of this call was over before its turn; send it again")
+	return domain.Overloaded(time.Second, "Not sent: the call ended before the turn of this message; send it again")
 }
