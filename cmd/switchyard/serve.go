@@ -72,7 +72,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.TLSKey, "tls-key", "FILE", "none", "its key")
 	f.secret(&c.SMTP, "smtp", "URL", "mails go to the log", "smtp://user:password@host:587")
 	f.text(&c.MailFrom, "mail-from", "ADDRESS", "switchyard@localhost", "sender of mails")
-	f.text(&c.ResetURL, "reset-url", "URL", "none", "page for a new password; the token is appended. The console has one: https://HOST/reset-password#")
+	f.text(&c.ResetURL, "reset-url", "URL", "none", "reset page before the token, as https://HOST/reset-password#")
 	f.number(&unscanned.PerUser, "unscanned-per-user", "as the tier", "sessions of a user that may wait for a first scan")
 	f.number(&unscanned.PerNetwork, "unscanned-per-address", "20", "sessions from one address that may, loopback exempt; 0: no limit")
 	f.delay(&unscanned.Cooldown, "unscanned-cooldown", "30s", "pause after QR codes that nobody scanned, doubling; 0s: none")
