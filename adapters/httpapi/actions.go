@@ -49,7 +49,13 @@ func actionRoutes() []route {
 }
 
 // An actionBody is the body of a route that acts on a message or in a chat.
-type actionBody interface{ action() domain.Action }
+type actionBody interface {
+	action() domain.Action
+	refused(reason string) problems
+}
+
+// actsAtOnce says why a route that acts refuses the members about sending later.
+const actsAtOnce = "cannot be given here: the action is done at once"
 
 // chatInput is the input of a route that acts in a chat.
 type chatInput[B actionBody] struct {
@@ -60,7 +66,7 @@ type chatInput[B actionBody] struct {
 // Resolve applies the rules of the domain.
 func (in *chatInput[B]) Resolve(huma.Context) []error {
 	in.action = in.Body.action()
-	var p problems
+	p := in.Body.refused(actsAtOnce)
 	p.merge(in.action.Validate())
 	return p
 }
@@ -80,7 +86,7 @@ type messageActionInput[B actionBody] struct {
 func (in *messageActionInput[B]) Resolve(huma.Context) []error {
 	in.action = in.Body.action()
 	in.action.MessageID = in.MessageID // as it came: an id that was changed might be another message's
-	var p problems
+	p := in.Body.refused(actsAtOnce)
 	if b, ok := any(in.Body).(reactionBody); ok && b.Emoji == nil {
 		p.add("emoji", "Emoji is required; an empty one removes the reaction")
 	}
@@ -120,6 +126,7 @@ func chatOf(a domain.Action) domain.JID {
 type seenBody struct {
 	To        string `json:"to" minLength:"1" doc:"The chat: an international number or a JID" example:"6289999999999"`
 	MessageID string `json:"messageId" minLength:"1" doc:"WhatsApp's id of the message, or ours" example:"3EB0C767D26B"`
+	Immediate
 }
 
 func (b seenBody) action() domain.Action {
@@ -129,6 +136,7 @@ func (b seenBody) action() domain.Action {
 // Chat names the chat in which one is typing.
 type Chat struct {
 	To string `json:"to" minLength:"1" doc:"The chat: an international number or a JID" example:"6289999999999"`
+	Immediate
 }
 
 type startTypingBody struct{ Chat }
@@ -157,6 +165,7 @@ func (b *Phone) action(kind domain.ActionType) domain.Action {
 type MessageRef struct {
 	JID        string          `json:"jid,omitempty" doc:"The chat's JID" example:"6289999999999@s.whatsapp.net"`
 	MessageKey *messageKeyBody `json:"messageKey,omitempty" doc:"The message's key, where the worker reported one"`
+	Immediate
 }
 
 func (r *MessageRef) action(kind domain.ActionType, phone string) domain.Action {

@@ -109,6 +109,7 @@ var itemNames = map[string]string{idempotencyKey: "idempotencyKey"}
 
 type bulkSendBody struct {
 	Messages bulkMessages `json:"messages" doc:"1 to 100 messages, in the order in which they are sent"`
+	Immediate
 }
 
 type bulkSendInput struct {
@@ -116,14 +117,14 @@ type bulkSendInput struct {
 	Body bulkSendBody
 }
 
-// Resolve states the rule of the list, to be told with what else is wrong.
+// Resolve states the rules, to be told with what else is wrong.
 func (in *bulkSendInput) Resolve(ctx huma.Context) []error {
 	contextOf(ctx.Context()).rules = in.rules
 	return nil
 }
 
 func (in *bulkSendInput) rules() []error {
-	var p problems
+	p := in.Body.refused("is given in each message of the list")
 	if n := in.Body.Messages.n; n == 0 || n > service.SendAllLimit {
 		p.add("messages", "Give 1 to %d messages; use several calls for more", service.SendAllLimit)
 	}

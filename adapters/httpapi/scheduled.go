@@ -179,10 +179,7 @@ func (in *updateScheduledInput) Resolve(huma.Context) []error {
 	b := &in.Body
 	var p problems
 	if b.SendAt != nil || b.Deadline != nil {
-		var sendAt, deadline string
-		replace(&sendAt, b.SendAt)
-		replace(&deadline, b.Deadline)
-		in.change.Schedule, p = parseSchedule(sendAt, deadline)
+		in.change.Schedule, p = parseSchedule(b.SendAt, b.Deadline)
 	}
 	if b.changesContent() {
 		in.change.Edit = b.edit

@@ -16,9 +16,9 @@ type Recipient struct {
 	HumanSimulation bool   `json:"humanSimulation,omitempty" doc:"The worker types for some seconds before it sends" example:"false"`
 
 	QuotedMessageID string     `json:"quotedMessageId,omitempty" maxLength:"255" doc:"The message to which this one replies, by our id or WhatsApp's" example:"3EB0C767D26B"`
-	SendAt          string     `json:"sendAt,omitempty" doc:"RFC 3339, at most 30 days ahead: the message waits until then" example:"2026-03-01T18:00:00Z"`
+	SendAt          *string    `json:"sendAt,omitempty" doc:"RFC 3339, at most 30 days ahead: the message waits until then" example:"2026-03-01T18:00:00Z"`
 	Queue           bool       `json:"queue,omitempty" doc:"The message waits while the session is not connected or is moving" example:"false"`
-	Deadline        string     `json:"deadline,omitempty" doc:"How long a message with sendAt or queue waits at most, from sendAt on: a length of time such as 90m, or seconds; or a time in RFC 3339. 1h without it, at most 30 days" example:"1h"`
+	Deadline        *string    `json:"deadline,omitempty" doc:"How long a message with sendAt or queue waits at most, from sendAt on: a length of time such as 90m, or seconds; or a time in RFC 3339. 1h without it, at most 30 days" example:"1h"`
 	Mentions        []textItem `json:"mentions,omitempty" nullable:"false" maxItems:"256" doc:"Members of the group to mention, as numbers or JIDs, if the recipient is a group" example:"[]"`
 }
 
@@ -27,7 +27,7 @@ func (Recipient) names() map[string]string { return nil }
 
 func (r *Recipient) message(kind domain.MessageType) *domain.Outgoing {
 	m := &domain.Outgoing{To: r.To, Type: kind, HumanSimulation: r.HumanSimulation, QuotedMessageID: r.QuotedMessageID, Mentions: asTexts(r.Mentions)}
-	if r.Queue || r.SendAt != "" {
+	if r.Queue || r.SendAt != nil {
 		m.Schedule, _ = parseSchedule(r.SendAt, r.Deadline)
 	}
 	return m
@@ -35,34 +35,38 @@ func (r *Recipient) message(kind domain.MessageType) *domain.Outgoing {
 
 // scheduleProblems returns what is wrong with the members about sending later.
 func (r Recipient) scheduleProblems() problems {
-	if r.Deadline == "" && r.SendAt == "" {
+	if r.Deadline == nil && r.SendAt == nil {
 		return nil
 	}
 	_, p := parseSchedule(r.SendAt, r.Deadline)
-	if r.SendAt == "" && !r.Queue {
+	if len(p) == 0 && r.SendAt == nil && !r.Queue {
 		p.add("deadline", "A deadline is for messages with sendAt or queue: give one of them too")
 	}
 	return p
 }
 
-// parseSchedule reads when a message is sent. Empty texts are not given.
-func parseSchedule(sendAt, deadline string) (*domain.Schedule, problems) {
+// parseSchedule reads when a message is sent. Nil texts are not given. An empty text is a
+// problem: a template without its value must not send at once.
+func parseSchedule(sendAt, deadline *string) (*domain.Schedule, problems) {
 	s := new(domain.Schedule)
 	var p problems
-	if sendAt != "" {
-		at, err := time.Parse(time.RFC3339, sendAt)
+	if sendAt != nil {
+		at, err := time.Parse(time.RFC3339, *sendAt)
 		if err != nil || !inRange(at) {
 			p.add("sendAt", "sendAt must be a time in RFC 3339, such as 2026-03-01T18:00:00Z")
 		}
 		s.SendAt = at.Truncate(time.Microsecond)
 	}
-	if at, err := time.Parse(time.RFC3339, deadline); err == nil && inRange(at) {
+	if deadline == nil {
+		return s, p
+	}
+	if at, err := time.Parse(time.RFC3339, *deadline); err == nil && inRange(at) {
 		s.Deadline = at.Truncate(time.Microsecond)
 		return s, p
 	}
 	var length problems
-	length.duration("deadline", deadline, &s.Patience, domain.MaxSendAhead)
-	if len(length) > 0 || deadline != "" && s.Patience <= 0 {
+	length.duration("deadline", *deadline, &s.Patience, domain.MaxSendAhead)
+	if len(length) > 0 || s.Patience <= 0 {
 		p.add("deadline", "deadline must be a length of time such as 90m, at most 720h, or a time in RFC 3339")
 	}
 	return s, p
