@@ -18,7 +18,7 @@ func TestQueue_RandomFaults_SendOnceAndLoseNothing(t *testing.T) {
 	outer := t
 	rapid.Check(t, func(t *rapid.T) {
 		h := newQueueing(outer, domain.TierPro, apptest.Options{Replicas: 2, Seed: rapid.Uint64().Draw(t, "seed")})
-		var ids []string
+		ids := []string{h.queue("0", domain.Schedule{}).ID} // the queue has a row from here on
 		down, broken := -1, ""
 		repair := func() {
 			if broken != "" {
