@@ -2,6 +2,7 @@ package domain
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -210,7 +211,7 @@ type SendQueue struct {
 	DueAt time.Time
 	// NotBefore is when the next message may be forwarded, by the pace or because the worker was busy.
 	NotBefore time.Time
-	// Hold says why the first message could not be forwarded, for people; empty: it was not tried.
+	// Hold says why the first message was not forwarded when it was due, for people; empty: it was not tried.
 	Hold         string
 	ClaimedBy    string    // the replica that forwards
 	ClaimedUntil time.Time // by the clock of that replica
@@ -253,11 +254,11 @@ func (q *SendQueue) WakeAt(at time.Time) {
 	}
 }
 
-// ExpiryReason returns the reason, for people, of a message that fails at its deadline.
+// HoldEarlier is the Hold of a queue whose earlier messages were forwarded while the first message was due.
+const HoldEarlier = "earlier messages of the queue went first"
+
+// ExpiryReason returns the reason, for people, of a message that fails at its deadline. A queue without a Hold was
+// not looked at while the message could be sent.
 func (q *SendQueue) ExpiryReason() string {
-	hold := q.Hold
-	if hold == "" {
-		hold = "earlier messages of the queue went first"
-	}
-	return "the deadline passed before the message could be sent: " + hold
+	return "the deadline passed before the message could be sent: " + cmp.Or(q.Hold, "the server was down, or too busy to try")
 }

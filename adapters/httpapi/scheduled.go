@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	getScheduledDescription = "Returns the message while it waits. Afterwards it is in the history. " +
+		"Fails with INVALID_STATE once the message has left the queue; the error says what has become of it."
 	updateScheduledDescription = "Changes what is given, and checks the message as if it were sent. The type stays. A new `sendAt` moves the deadline along unless one is given. " +
 		"Fails with INVALID_STATE once the message has left the queue; the error says what has become of it."
 	cancelScheduledDescription = "Removes the message, which is not sent. Fails with INVALID_STATE once it has left the queue; the error says what has become of it."
@@ -32,7 +34,8 @@ func scheduledRoutes() []route {
 		operation(of("listScheduledMessages", get, all, "Scheduled messages", "The messages that wait",
 			"Lists the messages with `sendAt` or `queue` that wait, in the order in which they are sent."), (*api).scheduled),
 		operation(of("getScheduledMessage", get, one, "Scheduled message", "One message that waits",
-			"Returns the message while it waits. Afterwards it is in the history.", domain.CodeMessageNotFound), (*api).scheduledByID),
+			getScheduledDescription,
+			domain.CodeMessageNotFound, domain.CodeInvalidState), (*api).scheduledByID),
 		operation(update, (*api).updateScheduled),
 		operation(of("cancelScheduledMessage", del, one, "Message cancelled", "Cancel a message that waits", cancelScheduledDescription,
 			domain.CodeMessageNotFound, domain.CodeInvalidState), (*api).cancelScheduled),

@@ -340,6 +340,7 @@ func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 	h.Advance(5 * time.Minute)
 	require.Equal(t, []string{"changed"}, h.sent())
 	for what, err := range map[string]error{
+		"get":  secondOf(o.Scheduled.Get(t.Context(), user, session, first.ID)),
 		"sent": o.Scheduled.Cancel(t.Context(), user, session, first.ID),
 		"edit": secondOf(o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Edit: func(m *domain.Outgoing) { m.Text = "x" }})),
 	} {
@@ -347,6 +348,7 @@ func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 		require.ErrorContains(t, err, "The message no longer waits: it was sent", what)
 	}
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(o.Scheduled.Cancel(t.Context(), user, session, second.ID)))
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(secondOf(o.Scheduled.Get(t.Context(), user, session, second.ID))))
 	_, err = o.Messages.Get(t.Context(), user, session, second.ID)
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 	require.Equal(t, domain.CodeSessionNotFound, domain.CodeOf(o.Scheduled.Cancel(t.Context(), "another", session, first.ID)))

@@ -21,7 +21,7 @@ type Scheduled interface {
 	// List returns messages without their media, in the order in which they are sent. next is
 	// zero on the last page.
 	List(ctx context.Context, userID, sessionID string, after domain.Cursor, limit int) (page []*domain.QueuedMessage, next domain.Cursor, err error)
-	// Get returns a message without its media.
+	// Get returns a message without its media. It fails like Update.
 	Get(ctx context.Context, userID, sessionID, messageID string) (*domain.QueuedMessage, error)
 	// Update changes a message. It fails with INVALID_STATE if the message no longer waits, and
 	// says what has become of it.

@@ -187,6 +187,9 @@ func (q *Queues) pick(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	if queue.NotBefore.After(at) {
 		at = queue.NotBefore
 	}
+	if first[0].SendAt.After(now) {
+		queue.Hold = "" // nothing is due
+	}
 	if at.After(now) {
 		q.held.unwatch(queue.SessionID)
 		return nil, q.wait(ctx, tx, queue, at)
@@ -315,7 +318,7 @@ func (q *Queues) dequeue(ctx context.Context, tx *ports.Tx, m *domain.QueuedMess
 		return err
 	}
 	queue.Remove(m)
-	queue.Hold = ""
+	queue.Hold = domain.HoldEarlier
 	if q.parts.Pace > 0 {
 		queue.NotBefore = now.Add(q.gap(jitter))
 	}

@@ -32,14 +32,18 @@ func (q *Queues) List(ctx context.Context, userID, sessionID string, after domai
 	return page, next, nil
 }
 
-// Get returns a message that waits.
+// Get returns a message that waits. The error says what has become of a message that does
+// not wait.
 func (q *Queues) Get(ctx context.Context, userID, sessionID, messageID string) (found *domain.QueuedMessage, err error) {
 	err = q.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
 			return err
 		}
 		found, err = tx.QueuedMessages.Get(ctx, sessionID, messageID)
-		return apperr.Message(err)
+		if errors.Is(err, ports.ErrNotFound) {
+			return notWaitingError(ctx, tx, sessionID, messageID)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -194,8 +198,8 @@ func (q *Queues) changeWaiting(ctx context.Context, userID, sessionID, messageID
 	return apperr.Public(err)
 }
 
-// notWaitingError returns the error for a message that does not wait. The error says why the
-// message can no longer be changed, or that it does not exist.
+// notWaitingError returns the error for a message that does not wait. The error says what has
+// become of the message, or that it does not exist.
 func notWaitingError(ctx context.Context, tx *ports.Tx, sessionID, messageID string) error {
 	m, err := tx.Messages.Get(ctx, sessionID, messageID)
 	if err != nil {
