@@ -140,6 +140,7 @@ type Message struct {
 	Status      MessageStatus
 	Error       string
 	Unreported  bool // FAILED because its outcome was never reported
+	Unforwarded bool // FAILED in the send queue; no worker sent it
 	CreatedAt   time.Time
 	SentAt      time.Time
 	DeliveredAt time.Time

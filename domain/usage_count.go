@@ -3,7 +3,7 @@ package domain
 import "time"
 
 // UsageOutcome is what became of a message, as usage counts it. Each outbound message whose outcome is known
-// counts once, as SENT or as FAILED. DELIVERED and READ count again what is SENT.
+// counts once, as SENT, FAILED or UNFORWARDED. DELIVERED and READ count again what is SENT.
 type UsageOutcome string
 
 // The outcomes.
@@ -13,6 +13,8 @@ const (
 	UsageRead      UsageOutcome = "READ"
 	UsageFailed    UsageOutcome = "FAILED"
 	UsageReceived  UsageOutcome = "RECEIVED"
+	// UsageUnforwarded counts messages that failed in the send queue.
+	UsageUnforwarded UsageOutcome = "UNFORWARDED"
 )
 
 // UsageCount is a counter of messages: those of a session that were created within an hour, with a type and
@@ -54,6 +56,9 @@ func UsageOf(e *Event) []UsageCount {
 	case EventMessageRead:
 		return []UsageCount{count(UsageRead, 1)}
 	case EventMessageFailed:
+		if m.Unforwarded {
+			return []UsageCount{count(UsageUnforwarded, 1)}
+		}
 		if !m.SentAt.IsZero() {
 			return []UsageCount{count(UsageSent, -1), count(UsageFailed, 1)}
 		}

@@ -296,7 +296,7 @@ type Messages interface {
 	// pairs of neighbouring characters. A search without a word finds nothing.
 	List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error)
 	// CountSince returns the number of the user's outbound messages since a time, and the time of the
-	// first of them.
+	// first of them. It leaves out messages that are Unforwarded.
 	CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error)
 	// PendingBefore returns messages that are PENDING and older than the time.
 	PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error)

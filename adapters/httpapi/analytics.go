@@ -117,7 +117,9 @@ func viewAnalytics(p *service.AnalyticsPoint, metric string) analyticsStep {
 	isWanted := func(name string) bool { return metric == "" || metric == name }
 	if isWanted(metricMessages) {
 		sent := p.Sent + p.Failed
-		step.Messages = &MessageCounts{Total: sent + p.Received, Sent: sent, Received: p.Received, Failed: p.Failed}
+		step.Messages = &MessageCounts{
+			Total: sent + p.Received + p.Unforwarded, Sent: sent, Received: p.Received, Failed: p.Failed + p.Unforwarded,
+		}
 	}
 	f := p.Fleet
 	if f == nil {

@@ -172,6 +172,7 @@ func (s stubMessages) Usage(_ context.Context, _, session string, since time.Tim
 	return []service.MessageUsage{
 		{Bucket: since, SessionID: "support", Type: domain.TypeText, Direction: domain.Outbound, Count: 5},
 		{Bucket: since, SessionID: "support", Type: domain.TypeImage, Direction: domain.Outbound, Failed: true, Count: 1},
+		{Bucket: since, SessionID: "support", Type: domain.TypeImage, Direction: domain.Outbound, Failed: true, Unforwarded: true, Count: 2},
 		{Bucket: since.Add(2 * bucket), SessionID: "sales", Type: domain.TypeText, Direction: domain.Inbound, Count: 9},
 	}, s.note([]any{session, since, bucket})
 }
@@ -258,7 +259,7 @@ func (s stubOperations) Analytics(_ context.Context, step time.Duration, n int) 
 		points[i].At = noon.Truncate(step).Add(time.Duration(i-n+1) * step)
 	}
 	points[n-1] = service.AnalyticsPoint{
-		At: points[n-1].At, Sent: 6, Failed: 1, Received: 9,
+		At: points[n-1].At, Sent: 6, Failed: 1, Unforwarded: 2, Received: 9,
 		Fleet: &domain.FleetSample{Users: 12, ActiveUsers: 11, Sessions: 40, ConnectedSessions: 37, Workers: 4, OnlineWorkers: 3, Capacity: 150, Used: 41},
 	}
 	return points, s.note([]any{step, n})

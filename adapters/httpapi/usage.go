@@ -13,13 +13,13 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// MessageCounts counts messages. Sent and Received add up to Total; Failed are
-// among those sent.
+// MessageCounts counts messages. Total is the sum of Sent, Received, and the messages
+// that failed while they waited to be sent. Failed are the latter and those among Sent.
 type MessageCounts struct {
 	Total    int `json:"total" example:"15"`
 	Sent     int `json:"sent" example:"6"`
 	Received int `json:"received" example:"9"`
-	Failed   int `json:"failed" doc:"Sent messages that failed" example:"1"`
+	Failed   int `json:"failed" doc:"Messages that failed. Those that failed while they waited to be sent are not among sent" example:"1"`
 }
 
 func (n *MessageCounts) add(u service.MessageUsage) {
@@ -28,7 +28,9 @@ func (n *MessageCounts) add(u service.MessageUsage) {
 		n.Received += u.Count
 		return
 	}
-	n.Sent += u.Count
+	if !u.Unforwarded {
+		n.Sent += u.Count
+	}
 	if u.Failed {
 		n.Failed += u.Count
 	}

@@ -36,7 +36,7 @@ type messageRest struct {
 	user                               *userRow // nil: the owner of the session
 	mediaURL, filename, caption, error string
 	media                              domain.MediaRef
-	unreported                         bool
+	unreported, unforwarded            bool
 	author, quotedID, targetID         string
 	mentions                           string // see mentionSeparator
 }
@@ -98,7 +98,7 @@ func (m *message) clone() *domain.Message {
 	}
 	if m.rest != nil {
 		v.MediaURL, v.Media, v.Filename, v.Caption = m.rest.mediaURL, m.rest.media, m.rest.filename, m.rest.caption
-		v.Error, v.Unreported = m.rest.error, m.rest.unreported
+		v.Error, v.Unreported, v.Unforwarded = m.rest.error, m.rest.unreported, m.rest.unforwarded
 		v.Relations = domain.Relations{Author: m.rest.author, QuotedID: m.rest.quotedID, TargetID: m.rest.targetID}
 		if m.rest.mentions != "" {
 			v.Relations.Mentions = strings.Split(m.rest.mentions, mentionSeparator)
@@ -114,7 +114,10 @@ func (m *message) fill(v *domain.Message, session *sessionRow, user *userRow) {
 	m.kind, m.direction, m.status = v.Type, v.Direction, v.Status
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
-	rest := messageRest{mediaURL: v.MediaURL, media: v.Media, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
+	rest := messageRest{
+		mediaURL: v.MediaURL, media: v.Media, filename: v.Filename, caption: v.Caption, error: v.Error,
+		unreported: v.Unreported, unforwarded: v.Unforwarded,
+	}
 	rest.author, rest.quotedID, rest.targetID = v.Relations.Author, v.Relations.QuotedID, v.Relations.TargetID
 	rest.mentions = strings.Join(v.Relations.Mentions, mentionSeparator)
 	if user != session.owner {
@@ -429,10 +432,17 @@ func (t messages) CountSince(_ context.Context, userID string, since time.Time) 
 		return 0, time.Time{}, nil
 	}
 	rows := user.sent[indexFrom(user.sent, since, ""):]
-	if len(rows) == 0 {
-		return 0, time.Time{}, nil
+	n, first := 0, time.Time{}
+	for _, m := range rows {
+		if m.rest != nil && m.rest.unforwarded {
+			continue
+		}
+		if n == 0 {
+			first = fromMicros(m.createdAt)
+		}
+		n++
 	}
-	return len(rows), fromMicros(rows[0].createdAt), nil
+	return n, first, nil
 }
 
 // PendingBefore returns the oldest message first.

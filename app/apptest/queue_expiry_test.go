@@ -1,6 +1,7 @@
 package apptest_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestQueue_ServerDownUntilTheDeadline_FailsWithThatReason(t *testing.T) {
@@ -39,4 +41,64 @@ func TestQueue_PaceTooSlowForTheDeadline_FailsWithThatReason(t *testing.T) {
 	h.Advance(time.Minute)
 
 	require.Equal(t, "the deadline passed before the message could be sent: earlier messages of the queue went first", h.message(second.ID).Error)
+}
+
+func TestQueue_FailedUnforwarded_CountsInNoHour(t *testing.T) {
+	for name, isRestarted := range map[string]bool{"the limiter is empty": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newQueueing(t, domain.TierBasic, apptest.Options{})
+			require.NoError(t, secondOf(h.Orchestrator.Sessions.Disconnect(t.Context(), h.session.UserID, h.session.ID)))
+			for i := range 10 {
+				h.queue(fmt.Sprint("never ", i), domain.Schedule{Patience: time.Second})
+			}
+			h.Advance(10 * time.Second)
+			require.Len(t, h.failed(), 10)
+			require.NoError(t, secondOf(h.Orchestrator.Sessions.Connect(t.Context(), h.session.UserID, h.session.ID, service.ConnectOptions{})))
+			h.Advance(30 * time.Second)
+			if isRestarted {
+				h.Send(h.session, recipient, "before the restart")
+				h.Restart()
+			}
+
+			passed := len(h.sent())
+			for passed < 105 {
+				_, err := h.Orchestrator.Messages.Send(t.Context(), h.sender(), &domain.Outgoing{To: recipient, Type: domain.TypeText, Text: "direct"})
+				if err != nil {
+					require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+					break
+				}
+				passed++
+			}
+
+			require.Equal(t, 100, passed)
+		})
+	}
+}
+
+// failed returns the texts of the events message.failed, in order.
+func (h *queueing) failed() (texts []string) {
+	for _, e := range h.Events() {
+		if e.Type == domain.EventMessageFailed {
+			texts = append(texts, e.Message.Content)
+		}
+	}
+	return texts
+}
+
+func TestQueue_FailedUnforwarded_IsNotAmongThoseSent(t *testing.T) {
+	h := newQueueing(t, domain.TierBasic, apptest.Options{})
+	require.NoError(t, secondOf(h.Orchestrator.Sessions.Disconnect(t.Context(), h.session.UserID, h.session.ID)))
+	h.queue("never", domain.Schedule{Patience: time.Second})
+	h.Advance(10 * time.Second)
+	since := h.Now().Truncate(time.Hour)
+
+	cells, err := h.Orchestrator.Messages.Usage(t.Context(), h.session.UserID, "", since, time.Hour)
+	require.NoError(t, err)
+	points, err := h.Orchestrator.Operations.Analytics(t.Context(), time.Hour, 1)
+	require.NoError(t, err)
+
+	require.Equal(t, []service.MessageUsage{{
+		Bucket: since, SessionID: h.session.ID, Type: domain.TypeText, Direction: domain.Outbound, Failed: true, Unforwarded: true, Count: 1,
+	}}, cells)
+	require.Equal(t, [3]int{0, 0, 1}, [3]int{points[0].Sent, points[0].Failed, points[0].Unforwarded})
 }

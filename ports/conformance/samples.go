@@ -204,7 +204,7 @@ func fullRows() []any {
 			From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
 			Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
 			Media:    domain.MediaRef{ID: "m/1 \"a\"", Type: "image/png", Size: 1 << 40, SHA256: "00ff"},
-			Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true,
+			Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true, Unforwarded: true,
 			CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 		},
 		&domain.Webhook{
@@ -248,7 +248,7 @@ func fullRows() []any {
 				From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
 				Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
 				Media:    domain.MediaRef{ID: "m/1 \"a\"", Type: "image/png", Size: 1 << 40, SHA256: "00ff"},
-				Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true,
+				Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true, Unforwarded: true,
 				CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 			},
 			Session: &domain.SessionSnapshot{

@@ -97,6 +97,11 @@ func countSince(d *db) {
 	failed := sent("g", "s2", "u1", 5)
 	failed.Status = domain.MessageFailed
 	d.put(failed)
+	for i := range 3 {
+		unforwarded := sent(fmt.Sprint("h", i), "s1", "u1", 4*i)
+		unforwarded.Status, unforwarded.Unforwarded = domain.MessageFailed, true
+		d.put(unforwarded)
+	}
 	type counted struct {
 		n     int
 		first time.Time

@@ -90,5 +90,7 @@ type MessageUsage struct {
 	Type      domain.MessageType
 	Direction domain.Direction
 	Failed    bool
-	Count     int
+	// Unforwarded reports that the messages failed while they waited to be sent.
+	Unforwarded bool
+	Count       int
 }

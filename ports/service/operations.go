@@ -77,6 +77,7 @@ type AnalyticsPoint struct {
 	At                     time.Time           // begin of the step
 	Fleet                  *domain.FleetSample // the last one of the step; nil: none was taken
 	Sent, Failed, Received int
+	Unforwarded            int // failed in the send queue; not among Failed
 }
 
 // Operations serves administrators beyond single workers and users: sessions of any owner, migrations, and whatever

@@ -28,6 +28,7 @@ type storedMessage struct {
 	Status      string `json:"status"`
 	Error       string `json:"error,omitempty"`
 	Unreported  bool   `json:"unreported,omitempty"`
+	Unforwarded bool   `json:"unforwarded,omitempty"`
 	CreatedAt   *int64 `json:"createdAt,omitempty"`
 	SentAt      *int64 `json:"sentAt,omitempty"`
 	DeliveredAt *int64 `json:"deliveredAt,omitempty"`
@@ -72,7 +73,7 @@ func encodeEventData(e *domain.Event) (string, error) {
 		data.Message = &storedMessage{
 			ID: m.ID, WhatsAppID: m.WhatsAppID, Direction: string(m.Direction), From: m.From, To: m.To, Type: string(m.Type),
 			Content: m.Content, MediaURL: m.MediaURL, Media: mediaRefText(m.Media), Filename: m.Filename, Caption: m.Caption, Status: string(m.Status),
-			Error: m.Error, Unreported: m.Unreported, CreatedAt: optionalMicros(m.CreatedAt), SentAt: optionalMicros(m.SentAt),
+			Error: m.Error, Unreported: m.Unreported, Unforwarded: m.Unforwarded, CreatedAt: optionalMicros(m.CreatedAt), SentAt: optionalMicros(m.SentAt),
 			DeliveredAt: optionalMicros(m.DeliveredAt), ReadAt: optionalMicros(m.ReadAt),
 		}
 		if !m.Relations.IsZero() {
@@ -95,7 +96,7 @@ func (data *eventData) addTo(e *domain.Event) {
 		e.Message = &domain.Message{
 			ID: m.ID, WhatsAppID: m.WhatsAppID, SessionID: e.SessionID, UserID: e.UserID, Direction: domain.Direction(m.Direction),
 			From: m.From, To: m.To, Type: domain.MessageType(m.Type), Content: m.Content, MediaURL: m.MediaURL, Media: mediaRefOf(m.Media), Filename: m.Filename,
-			Caption: m.Caption, Status: domain.MessageStatus(m.Status), Error: m.Error, Unreported: m.Unreported,
+			Caption: m.Caption, Status: domain.MessageStatus(m.Status), Error: m.Error, Unreported: m.Unreported, Unforwarded: m.Unforwarded,
 			CreatedAt: timeOf(m.CreatedAt), SentAt: timeOf(m.SentAt), DeliveredAt: timeOf(m.DeliveredAt), ReadAt: timeOf(m.ReadAt),
 		}
 		if m.Relations != nil {

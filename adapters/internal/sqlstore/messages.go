@@ -15,7 +15,7 @@ var messagesTable = table{
 	name: "messages", key: []string{"id"},
 	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename", "relations", "media"},
 	rest: []string{
-		"whatsapp_id", "user_id", "from_jid", "media_url", "status", "error", "unreported", "sent_at", "delivered_at", "read_at",
+		"whatsapp_id", "user_id", "from_jid", "media_url", "status", "error", "unreported", "unforwarded", "sent_at", "delivered_at", "read_at",
 	},
 }
 
@@ -26,9 +26,9 @@ func scanMessage(r row) *domain.Message {
 		Relations:  relationsOf(r.text(9)),
 		Media:      mediaRefOf(r.text(10)),
 		WhatsAppID: r.text(11), UserID: r.text(12), From: r.text(13), MediaURL: r.text(14),
-		Status: domain.MessageStatus(r.text(15)), Error: r.text(16), Unreported: r.bool(17),
-		SentAt: r.time(18), DeliveredAt: r.time(19), ReadAt: r.time(20),
-		Rev: r.int64(21),
+		Status: domain.MessageStatus(r.text(15)), Error: r.text(16), Unreported: r.bool(17), Unforwarded: r.bool(18),
+		SentAt: r.time(19), DeliveredAt: r.time(20), ReadAt: r.time(21),
+		Rev: r.int64(22),
 	}
 }
 
@@ -97,7 +97,7 @@ func (b *Queries) messageStatements() messageStatements {
 		sentByWhatsAppID:     b.read(byWhatsAppID.where(isOutbound)),
 		receivedByWhatsAppID: b.read(byWhatsAppID.where(isInbound)),
 		countSince: b.scan(selectFrom("messages", "COUNT(*)", "MIN(created_at)").
-			where("created_at >= ?").where(isOutbound).where(ofUser)),
+			where("created_at >= ?").where(isOutbound).where("NOT unforwarded").where(ofUser)),
 		pendingBefore: b.read(messages.where("created_at < ?").where(isPending).
 			order("created_at", "id").limit()),
 		deleteBefore: b.write(b.deleteFrom("messages",
@@ -116,7 +116,7 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 	}
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
 		m.To, string(m.Type), m.Content, m.Caption, m.Filename, relationsText(&m.Relations), mediaRefText(m.Media), m.WhatsAppID, m.UserID, m.From, m.MediaURL,
-		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
+		string(m.Status), m.Error, m.Unreported, m.Unforwarded, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 
 func (t *messages) DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error) {
@@ -151,7 +151,7 @@ func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID strin
 	return nil, ports.ErrNotFound
 }
 
-// CountSince counts outbound messages of the user's sessions.
+// CountSince counts outbound messages of the user's sessions that were forwarded.
 func (t *messages) CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error) {
 	_, err = queryOne(ctx, (*Tx)(t), t.queries.messages.countSince, func(r row) struct{} {
 		n, first = r.int(0), r.time(1)

@@ -147,6 +147,8 @@ func addTotal(p *service.AnalyticsPoint, t domain.MessageTotal) {
 		p.Sent += t.Count
 	case domain.UsageFailed:
 		p.Failed += t.Count
+	case domain.UsageUnforwarded:
+		p.Unforwarded += t.Count
 	case domain.UsageReceived:
 		p.Received += t.Count
 	}

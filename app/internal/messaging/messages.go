@@ -135,6 +135,8 @@ func usageCells(counts []domain.UsageCount) []service.MessageUsage {
 			cell.Direction = domain.Inbound
 		case domain.UsageFailed:
 			cell.Failed = true
+		case domain.UsageUnforwarded:
+			cell.Failed, cell.Unforwarded = true, true
 		case domain.UsageSent:
 		default:
 			continue

@@ -353,6 +353,7 @@ func (q *Queues) fail(ctx context.Context, tx *txn.Tx, queue *domain.SendQueue, 
 	pending := m.NewMessage(m.CreatedAt)
 	failed := *pending
 	failed.TransitionTo(domain.MessageFailed, now, reason)
+	failed.Unforwarded = true
 	if err := tx.Messages.Put(ctx, &failed); err != nil {
 		return err
 	}

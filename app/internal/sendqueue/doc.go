@@ -31,7 +31,8 @@
 // A message enters the history when it leaves the queue. Its CreatedAt is that time. The
 // message therefore counts in the hour in which it is forwarded, and retention never deletes
 // a message that waits. A message that fails without having been forwarded enters with the
-// time at which it was accepted, because it does not count against the hour in which it fails.
+// time at which it was accepted, and as Unforwarded. It counts against the limit of no hour,
+// and usage counts it as failed, but not among the messages that were sent.
 //
 // # Pace
 //

@@ -22,7 +22,7 @@ function Meter({ name, used, limit }) {
 }
 
 // valuesOf splits a count so that failed messages are not counted twice.
-const valuesOf = (c) => [Math.max(0, c.sent - c.failed), c.received, c.failed];
+const valuesOf = (c) => [Math.max(0, c.total - c.received - c.failed), c.received, c.failed];
 
 const columns = (head, name) => [[head, name], ['Sent', (r) => count(r.sent)], ['Received', (r) => count(r.received)], ['Failed', (r) => count(r.failed)], ['Total', (r) => html`<strong>${count(r.total)}</strong>`]];
 
