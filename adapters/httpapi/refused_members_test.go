@@ -78,3 +78,55 @@ func TestSend_EmptySendAtOrDeadline_IsRefused(t *testing.T) {
 	require.Len(t, results, 1)
 	assert.Equal(t, []string{"sendAt"}, results[0].fields())
 }
+
+func TestScheduled_MemberThatCannotChange_IsRefusedWithTheOneToUse(t *testing.T) {
+	for name, use := range map[string]string{
+		"imageUrl": "mediaUrl", "fileUrl": "mediaUrl", "audioUrl": "mediaUrl", "videoUrl": "mediaUrl", "stickerUrl": "mediaUrl",
+		"latitude": "location.latitude", "longitude": "location.longitude", "name": "location.name", "address": "location.address",
+		"contactName": "contact.name", "contactPhone": "contact.phone", "contactEmail": "contact.email", "contactOrganization": "contact.organization",
+		"url": "link.url", "title": "link.title", "description": "link.description", "thumbnail": "link.thumbnail",
+		"type": "anew", "queue": "anew", "humanSimulation": "anew", "quotedMessageId": "anew", "mentions": "anew", "idempotencyKey": "anew",
+	} {
+		for _, value := range []string{`"x"`, `true`, `false`, `7`, `[]`} {
+			got, s := ask(t, "PUT", "/api/v1/sessions/support/scheduled/m8", userToken, `{"caption":"B","`+name+`":`+value+`}`)
+			require.Equal(t, 400, got.Code, "%s: %s", name, got.Body)
+			assert.Equal(t, []string{name}, got.fields())
+			assert.Contains(t, got.Error.Message, use)
+			assert.Zero(t, s.calls)
+		}
+	}
+}
+
+// Each member that a route takes for a message can be changed, or is refused.
+func TestScheduled_MembersOfSends_AreTakenOrRefused(t *testing.T) {
+	var known []string
+	for _, r := range theSurface().routes {
+		if r.id == "updateScheduledMessage" {
+			known = r.fields
+		}
+	}
+	for _, r := range theSurface().routes {
+		if r.takesIdempotencyKey() && !r.sendsMany {
+			for _, name := range r.fields {
+				if name != "id" {
+					assert.Contains(t, known, name, r.id)
+				}
+			}
+		}
+	}
+}
+
+func TestScheduled_ContentOfAnotherType_IsRefused(t *testing.T) {
+	for member, value := range map[string]string{
+		"message": `"x"`, "filename": `"a.pdf"`, "location": `{"latitude":1,"longitude":2}`, "contact": `{"name":"Bo","phone":"6281234567891"}`,
+		"link": `{"url":"https://example.com"}`, "poll": `{"question":"Tea?","options":["yes","no"]}`,
+	} {
+		got, s := ask(t, "PUT", "/api/v1/sessions/support/scheduled/m8", userToken, `{"caption":"B","`+member+`":`+value+`}`)
+		require.Equal(t, 400, got.Code, "%s: %s", member, got.Body)
+		assert.Equal(t, []string{member}, got.fields())
+		assert.Contains(t, got.Error.Message, "use mediaUrl, media or caption")
+		assert.Zero(t, s.calls)
+	}
+	got, _ := ask(t, "PUT", "/api/v1/sessions/support/scheduled/m8", userToken, `{"unknown":1,"imageUrl":null}`)
+	assert.Equal(t, 200, got.Code, "what no route knows is ignored")
+}

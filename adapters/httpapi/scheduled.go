@@ -14,7 +14,7 @@ import (
 const (
 	getScheduledDescription = "Returns the message while it waits. Afterwards it is in the history. " +
 		"Fails with INVALID_STATE once the message has left the queue; the error says what has become of it."
-	updateScheduledDescription = "Changes what is given, and checks the message as if it were sent. The type stays. A new `sendAt` moves the deadline along unless one is given. " +
+	updateScheduledDescription = "Changes what is given, and checks the message as if it were sent. The type stays: content of another type is refused, as are members of a send that the change does not take. A new `sendAt` moves the deadline along unless one is given. " +
 		"Fails with INVALID_STATE once the message has left the queue; the error says what has become of it."
 	cancelScheduledDescription = "Removes the message, which is not sent. Fails with INVALID_STATE once it has left the queue; the error says what has become of it."
 )
@@ -123,7 +123,7 @@ type ScheduledBody struct {
 	Deadline *string      `json:"deadline,omitempty" doc:"How long it waits at most, from sendAt on: a length of time such as 90m, or seconds; or a time in RFC 3339" example:"2h"`
 	To       *string      `json:"to,omitempty" doc:"An international number or a JID" example:"6281234567890"`
 	Message  *string      `json:"message,omitempty" doc:"Of a text, at most 4096 characters" example:"Your code is 123456."`
-	MediaURL *string      `json:"mediaUrl,omitempty" doc:"Of media: replaces URL and media" example:"https://example.com/a.png"`
+	MediaURL *string      `json:"mediaUrl,omitempty" doc:"Of media: replaces URL and media"`
 	Media    *string      `json:"media,omitempty" doc:"Of media: replaces URL and media by base64"`
 	Caption  *string      `json:"caption,omitempty" doc:"Of an image, document or video, at most 1024 characters"`
 	Filename *string      `json:"filename,omitempty" doc:"Of a document, without a path"`
@@ -131,6 +131,7 @@ type ScheduledBody struct {
 	Contact  *contactBody `json:"contact,omitempty"`
 	Link     *anyLink     `json:"link,omitempty"`
 	Poll     *anyPoll     `json:"poll,omitempty"`
+	Unchangeable
 }
 
 // changesContent reports whether the body has anything but times.
@@ -139,8 +140,11 @@ func (b *ScheduledBody) changesContent() bool {
 		b.Location != nil || b.Contact != nil || b.Link != nil || b.Poll != nil
 }
 
-// edit applies the body to a message.
-func (b *ScheduledBody) edit(m *domain.Outgoing) {
+// edit applies the body to a message, unless the body has content of another type.
+func (b *ScheduledBody) edit(m *domain.Outgoing) error {
+	if err := b.checkMembersOf(m.Type); err != nil {
+		return err
+	}
 	replace(&m.To, b.To)
 	replace(&m.Text, b.Message)
 	if b.MediaURL != nil || b.Media != nil {
@@ -162,6 +166,7 @@ func (b *ScheduledBody) edit(m *domain.Outgoing) {
 	if b.Poll != nil {
 		m.Poll = (*pollBody)(b.Poll).poll()
 	}
+	return nil
 }
 
 // replace replaces a text unless by is nil.
@@ -177,12 +182,13 @@ type updateScheduledInput struct {
 	change service.ScheduledChange
 }
 
-// Resolve reads the times.
+// Resolve reads the times, and refuses the members that cannot be changed.
 func (in *updateScheduledInput) Resolve(huma.Context) []error {
 	b := &in.Body
-	var p problems
+	p := b.refused()
 	if b.SendAt != nil || b.Deadline != nil {
-		in.change.Schedule, p = parseSchedule(b.SendAt, b.Deadline)
+		schedule, more := parseSchedule(b.SendAt, b.Deadline)
+		in.change.Schedule, p = schedule, append(p, more...)
 	}
 	if b.changesContent() {
 		in.change.Edit = b.edit

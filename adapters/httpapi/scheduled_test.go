@@ -42,8 +42,13 @@ func (s stubScheduled) Get(_ context.Context, user, session, id string) (*domain
 func (s stubScheduled) Update(_ context.Context, user, session, id string, c service.ScheduledChange) (*domain.QueuedMessage, error) {
 	call := scheduledCall{Name: "Update", User: user, Session: session, ID: id, Schedule: c.Schedule}
 	if c.Edit != nil {
-		call.Edited = domain.Outgoing{Type: domain.TypeImage, MediaURL: "https://example.com/a.png", Caption: "A"}
-		c.Edit(&call.Edited)
+		call.Edited = domain.Outgoing{Type: domain.TypeText, Text: "A"}
+		if id == "m8" {
+			call.Edited = domain.Outgoing{Type: domain.TypeImage, MediaURL: "https://example.com/a.png", Caption: "A"}
+		}
+		if err := c.Edit(&call.Edited); err != nil {
+			return nil, err
+		}
 	}
 	return someQueued(), s.note(call)
 }
@@ -154,11 +159,11 @@ func TestScheduled_Calls_ReachTheService(t *testing.T) {
 		{"DELETE", "/m7", "", scheduledCall{Name: "Cancel", User: "u1", Session: "support", ID: "m7"}},
 		{"PUT", "/m7", `{}`, scheduledCall{Name: "Update", User: "u1", Session: "support", ID: "m7"}},
 		{"PUT", "/m7", `{"deadline":"2h"}`, scheduledCall{Name: "Update", User: "u1", Session: "support", ID: "m7", Schedule: &domain.Schedule{Patience: 2 * time.Hour}}},
-		{"PUT", "/m7", `{"to":"6281","caption":"B"}`, scheduledCall{
-			Name: "Update", User: "u1", Session: "support", ID: "m7", Edited: image(func(m *domain.Outgoing) { m.To, m.Caption = "6281", "B" }),
+		{"PUT", "/m8", `{"to":"6281","caption":"B"}`, scheduledCall{
+			Name: "Update", User: "u1", Session: "support", ID: "m8", Edited: image(func(m *domain.Outgoing) { m.To, m.Caption = "6281", "B" }),
 		}},
-		{"PUT", "/m7", `{"media":"aGVsbG8="}`, scheduledCall{
-			Name: "Update", User: "u1", Session: "support", ID: "m7", Edited: image(func(m *domain.Outgoing) { m.MediaURL, m.Media = "", "aGVsbG8=" }),
+		{"PUT", "/m8", `{"media":"aGVsbG8="}`, scheduledCall{
+			Name: "Update", User: "u1", Session: "support", ID: "m8", Edited: image(func(m *domain.Outgoing) { m.MediaURL, m.Media = "", "aGVsbG8=" }),
 		}},
 	} {
 		got, s := ask(t, c.method, "/api/v1/sessions/Support/scheduled"+c.path, userToken, c.body)

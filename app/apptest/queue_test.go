@@ -319,6 +319,14 @@ func TestQueue_SessionDeleted_NothingIsLeft(t *testing.T) {
 	}))
 }
 
+// setText returns an edit that replaces the text.
+func setText(text string) func(m *domain.Outgoing) error {
+	return func(m *domain.Outgoing) error {
+		m.Text = text
+		return nil
+	}
+}
+
 func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 	h := newQueueing(t, domain.TierPro, apptest.Options{})
 	first, second := h.queue("first", h.at(time.Minute)), h.queue("second", h.at(2*time.Minute))
@@ -326,13 +334,13 @@ func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 	user, session := h.session.UserID, h.session.ID
 	sendAt := h.Now().Add(3 * time.Minute)
 	changed, err := o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{
-		Schedule: &domain.Schedule{SendAt: sendAt}, Edit: func(m *domain.Outgoing) { m.Text = "changed" },
+		Schedule: &domain.Schedule{SendAt: sendAt}, Edit: setText("changed"),
 	})
 	require.NoError(t, err)
 	require.Equal(t, sendAt, changed.SendAt)
 	require.Equal(t, sendAt.Add(time.Hour), changed.Deadline, "it moves along")
 	require.Equal(t, []string{"second", "changed"}, h.waiting())
-	_, err = o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Edit: func(m *domain.Outgoing) { m.Text = "" }})
+	_, err = o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Edit: setText("")})
 	require.Equal(t, domain.CodeValidation, domain.CodeOf(err))
 	_, err = o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Schedule: &domain.Schedule{SendAt: h.Now().Add(31 * 24 * time.Hour)}})
 	require.Equal(t, domain.CodeValidation, domain.CodeOf(err))
@@ -342,7 +350,7 @@ func TestQueue_ChangedAndCancelled_PresentContentIsSent(t *testing.T) {
 	for what, err := range map[string]error{
 		"get":  secondOf(o.Scheduled.Get(t.Context(), user, session, first.ID)),
 		"sent": o.Scheduled.Cancel(t.Context(), user, session, first.ID),
-		"edit": secondOf(o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Edit: func(m *domain.Outgoing) { m.Text = "x" }})),
+		"edit": secondOf(o.Scheduled.Update(t.Context(), user, session, first.ID, service.ScheduledChange{Edit: setText("x")})),
 	} {
 		require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), what)
 		require.ErrorContains(t, err, "The message no longer waits: it was sent", what)

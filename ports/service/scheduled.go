@@ -11,8 +11,9 @@ type ScheduledChange struct {
 	// Schedule replaces what it sets. Without a deadline and patience, a new SendAt moves the
 	// deadline by as much as the message moves.
 	Schedule *domain.Schedule
-	// Edit changes the content. It runs on a copy, perhaps several times.
-	Edit func(m *domain.Outgoing)
+	// Edit changes the content. It runs on a copy, perhaps several times. An error
+	// of it refuses the change.
+	Edit func(m *domain.Outgoing) error
 }
 
 // Scheduled shows and changes messages that wait to be sent: those with a

@@ -89,7 +89,7 @@ var errEdited = errors.New("the message was edited meanwhile")
 
 // edit returns a message with a changed content that is valid. It returns nil if the message
 // does not wait: update finds that too, and knows the error.
-func (q *Queues) edit(ctx context.Context, userID, sessionID, messageID string, edit func(m *domain.Outgoing)) (m *domain.QueuedMessage, err error) {
+func (q *Queues) edit(ctx context.Context, userID, sessionID, messageID string, edit func(m *domain.Outgoing) error) (m *domain.QueuedMessage, err error) {
 	err = q.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
 			return err
@@ -104,7 +104,9 @@ func (q *Queues) edit(ctx context.Context, userID, sessionID, messageID string, 
 		return nil, apperr.Public(err)
 	}
 	out := m.Outgoing()
-	edit(out)
+	if err := edit(out); err != nil {
+		return nil, err
+	}
 	out, err = q.parts.Forwarder.Check(ctx, out)
 	if err == nil {
 		err = m.SetMessage(out)
