@@ -30,6 +30,7 @@ type deployedFleet struct {
 	t        *testing.T
 	api      *Handler
 	send     atomic.Pointer[reply]
+	onStart  atomic.Pointer[func()] // called before a start is answered
 	endpoint string
 	key, jwt string
 }
@@ -54,6 +55,9 @@ func newDeployedFleetOf(t *testing.T, core orchestrator.Config) *deployedFleet {
 			w.WriteHeader(answer.status)
 			_, _ = io.WriteString(w, answer.body)
 		case strings.HasSuffix(r.URL.Path, "/start"):
+			if onStart := f.onStart.Load(); onStart != nil {
+				(*onStart)()
+			}
 			_, _ = io.WriteString(w, `{"success":true,"data":{"sessionId":"line","status":"initializing"}}`)
 		default:
 			_, _ = io.WriteString(w, `{"success":true,"data":{}}`)
@@ -142,17 +146,37 @@ func TestSend_AnswerOfADeployedWorker_ReachesTheUser(t *testing.T) {
 func TestConnect_WaitEndsInError_SaysWhy(t *testing.T) {
 	f := newDeployedFleet(t)
 	f.call("POST", "/api/v1/sessions/line/disconnect", f.jwt, ``, http.StatusOK)
-	answered := make(chan called, 1)
+	answered := make(chan struct{})
+	w := httptest.NewRecorder()
 	go func() {
-		answered <- f.call("POST", "/api/v1/sessions/line/connect?wait=20s", f.jwt, ``, http.StatusOK)
+		defer close(answered)
+		r := httptest.NewRequest("POST", "/api/v1/sessions/line/connect?wait=20s", nil)
+		r.Header.Set("Authorization", "Bearer "+f.jwt)
+		f.api.ServeHTTP(w, r)
 	}()
 	require.Eventually(t, func() bool {
 		return f.call("GET", "/api/v1/sessions/line/status", f.jwt, ``, http.StatusOK).Data["status"] == "INIT"
 	}, 10*time.Second, 10*time.Millisecond)
 	f.report(`{"sessionId":"line","status":"ERROR","error":"The account is banned (10.0.0.5:8001)","workerId":"worker-1"}`)
-	got := <-answered
+	<-answered
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	var got called
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
 	require.Equal(t, "ERROR", got.Data["status"])
 	require.Equal(t, "Session did not connect: The account is banned …; connect it again", got.Message)
+}
+
+// A connect that waits says so too if the error is reported before the worker answers the start.
+func TestConnect_WaitErrorDuringTheStart_SaysWhy(t *testing.T) {
+	f := newDeployedFleet(t)
+	f.call("POST", "/api/v1/sessions/line/disconnect", f.jwt, ``, http.StatusOK)
+	report := func() {
+		f.report(`{"sessionId":"line","status":"ERROR","error":"The account is banned","workerId":"worker-1"}`)
+	}
+	f.onStart.Store(&report)
+	got := f.call("POST", "/api/v1/sessions/line/connect?wait=20s", f.jwt, ``, http.StatusOK)
+	require.Equal(t, "ERROR", got.Data["status"])
+	require.Equal(t, "Session did not connect: The account is banned; connect it again", got.Message)
 }
 
 // The API of an embedding program keeps to the timing of its orchestrator.

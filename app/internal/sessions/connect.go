@@ -42,7 +42,8 @@ func (s *Sessions) Connect(ctx context.Context, userID, sessionID string, opt se
 	if session.Intent == domain.Up && !session.IsAssigned() && session.FailedStarts > 0 {
 		return nil, s.cancelConnect(ctx, sessionID, err)
 	}
-	if session.Status == domain.Errored {
+	isReported := err == nil // the start was answered; the worker reported the error
+	if session.Status == domain.Errored && !(isReported && opt.Wait > 0) {
 		return nil, domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
 			"The worker could not start the session; connect again, and report it if it persists").WithCause(errors.New(session.LastError))
 	}
