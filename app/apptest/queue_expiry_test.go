@@ -102,3 +102,34 @@ func TestQueue_FailedUnforwarded_IsNotAmongThoseSent(t *testing.T) {
 	}}, cells)
 	require.Equal(t, [3]int{0, 0, 1}, [3]int{points[0].Sent, points[0].Failed, points[0].Unforwarded})
 }
+
+func TestQueue_HourUsedUpAndLimitRaised_IsSentSoon(t *testing.T) {
+	for name, raise := range map[string]func(h *queueing) error{
+		"higher tier": func(h *queueing) error {
+			return h.Orchestrator.Users.Add(t.Context(), domain.User{ID: h.session.UserID, Email: "raised@example.com", Tier: domain.TierPro})
+		},
+		"higher limit": func(h *queueing) error {
+			tiers := domain.DefaultTiers()
+			tiers[domain.TierBasic] = tiers[domain.TierPro]
+			h.Orchestrator.SetTiers(tiers)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newQueueing(t, domain.TierBasic, apptest.Options{})
+			for i := range 100 {
+				h.Send(h.session, recipient, fmt.Sprint("direct ", i))
+			}
+			m := h.queue("patient", domain.Schedule{Patience: 2 * time.Hour})
+			h.Advance(5 * time.Minute)
+			require.Equal(t, domain.MessagePending, h.message(m.ID).Status)
+			require.True(t, h.message(m.ID).SentAt.IsZero())
+
+			require.NoError(t, raise(h))
+			h.Advance(35 * time.Second)
+
+			require.False(t, h.message(m.ID).SentAt.IsZero())
+			h.requireNothingWaits()
+		})
+	}
+}

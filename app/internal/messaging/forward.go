@@ -22,7 +22,8 @@ const (
 
 	connectionPoll = 30 * time.Second // the queue is also woken when the session is connected
 	workerPoll     = 5 * time.Second
-	firstBackOff   = 2 * time.Second // doubles with each attempt
+	limitPoll      = 30 * time.Second // the hour may end later; a higher tier or limit ends the wait
+	firstBackOff   = 2 * time.Second  // doubles with each attempt
 )
 
 // enqueue records a valid message in the queue of its session. It binds the key to the
@@ -117,7 +118,7 @@ func asHeld(err error) error {
 	case domain.CodeWorkerUnreachable, domain.CodeNoAvailableWorkers, domain.CodeWorkerTimeout:
 		return &sendqueue.HeldError{Reason: "the session's worker could not be reached", Wait: workerPoll}
 	case domain.CodeMessageLimit:
-		return &sendqueue.HeldError{Reason: "the messages of the hour were used up", Wait: cmp.Or(domain.RetryAfterOf(err), time.Minute)}
+		return &sendqueue.HeldError{Reason: "the messages of the hour were used up", Wait: min(cmp.Or(domain.RetryAfterOf(err), limitPoll), limitPoll)}
 	case domain.CodeRateLimit:
 		return &sendqueue.HeldError{Reason: "the worker limits how fast the session sends", Wait: cmp.Or(domain.RetryAfterOf(err), busyWait), Pauses: true}
 	}

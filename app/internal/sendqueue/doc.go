@@ -19,7 +19,8 @@
 //   - In order: the messages of a session are forwarded by SendAt and then by age. A
 //     message that cannot be sent yet holds up the later ones. A direct send does not wait.
 //   - A message counts against the limit of the hour in which it is forwarded. When the hour
-//     is used up it waits for the next one.
+//     is used up it waits for the next one. The queue tries every 30 s: the user may have been
+//     given a higher tier, or the tier a higher limit.
 //   - At its deadline a message fails. The reason says what it was waiting for.
 //   - Bounded: 1,000 messages of a session, and 100 MiB of a user. Requests that run at once
 //     for several sessions of a user may exceed the latter by what they carry.
