@@ -78,8 +78,7 @@ func (k *Keys) Authenticate(ctx context.Context, text string) (service.Sender, d
 		return service.Sender{}, domain.Usage{}, err
 	}
 	if !c.quota.user.Active {
-		return service.Sender{}, domain.Usage{}, domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
-			"This account is deactivated; ask an administrator to activate it")
+		return service.Sender{}, domain.Usage{}, errDeactivated()
 	}
 	usage, err := c.quota.countCall(ctx, now, 1)
 	if err != nil {
@@ -94,6 +93,43 @@ func (k *Keys) Authenticate(ctx context.Context, text string) (service.Sender, d
 	return c.sender, usage, nil
 }
 
+// CheckSender checks that a sender whom Authenticate or an access token has named may still
+// send. It counts no call. A call that takes long asks again before each step.
+func (k *Keys) CheckSender(ctx context.Context, s service.Sender) error {
+	quota, err := k.Quota(ctx, s.UserID)
+	if err != nil {
+		return apperr.Public(err)
+	}
+	if !quota.user.Active {
+		return errDeactivated()
+	}
+	if s.KeyID == "" {
+		return nil
+	}
+	var key *domain.APIKey
+	err = k.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		key, err = tx.APIKeys.Get(ctx, s.KeyID)
+		return err
+	})
+	if errors.Is(err, ports.ErrNotFound) {
+		return errUnknownKey()
+	}
+	if err != nil {
+		return apperr.Public(err)
+	}
+	return key.Check(k.Now())
+}
+
+func errDeactivated() error {
+	return domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
+		"This account is deactivated; ask an administrator to activate it")
+}
+
+func errUnknownKey() error {
+	return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid,
+		"API key is not valid; use the key shown when the session was created or rotate it")
+}
+
 func (k *Keys) readCredential(ctx context.Context, hash [32]byte, epoch uint64, now time.Time) (*credential, error) {
 	var key *domain.APIKey
 	err := k.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -101,8 +137,7 @@ func (k *Keys) readCredential(ctx context.Context, hash [32]byte, epoch uint64, 
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {
-		return nil, domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid,
-			"API key is not valid; use the key shown when the session was created or rotate it")
+		return nil, errUnknownKey()
 	}
 	if err != nil {
 		return nil, err

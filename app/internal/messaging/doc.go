@@ -74,6 +74,9 @@
 // once each message is sent by one, and the order holds: none sends a message before the one
 // before it has ended.
 //
+// A key that is revoked or rotated, or a user who is deactivated, sends nothing further: each
+// message of the call checks its sender anew.
+//
 // A call begins no message after 30 s, which leaves 25 s until the write timeout of a server
 // when the last one takes as long as it may. The HTTP API ends the context of the call when
 // the server begins to stop: the present message is finished, and the rest is not sent.

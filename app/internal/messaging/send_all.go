@@ -43,10 +43,22 @@ func (m *Messages) SendAll(ctx context.Context, s service.Sender, key string, me
 		case limited.Err() != nil || !m.Now().Before(until):
 			results[i].Err = errNotSent()
 		default:
+			if err := m.keys.CheckSender(limited, s); err != nil {
+				results[i].Err = whyNotSent(limited, err)
+				continue
+			}
 			results[i] = m.sendPaced(limited, s, itemKey(key, i, &messages[i]), messages[i].Message)
 		}
 	}
 	return results, nil
+}
+
+// whyNotSent returns the error for a message before which the sender could not be checked.
+func whyNotSent(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errNotSent()
+	}
+	return err
 }
 
 // sendPaced sends one message of a bulk call when the pace of the session allows it. It

@@ -220,3 +220,50 @@ func TestSendAll_SessionIsDown_AnswersRepeatsStill(t *testing.T) {
 	r.Change("s1", func(s *domain.Session) { s.Disconnect(r.Now()) })
 	require.Equal(t, []string{"replay", "SESSION_NOT_CONNECTED"}, codes(r.sendAll(t, "k", texts(2))))
 }
+
+func TestSendAll_SenderLosesAccess_SendsNothingFurther(t *testing.T) {
+	key := domain.APIKey{ID: "k1", SessionID: "s1", Name: "key", Hint: "wg_", Hash: [32]byte{1}}
+	for name, c := range map[string]struct {
+		end  func(ctx context.Context, tx *ports.Tx, key *domain.APIKey) error
+		want string
+	}{
+		"key is deleted": {func(ctx context.Context, tx *ports.Tx, key *domain.APIKey) error {
+			return tx.APIKeys.Delete(ctx, key.ID)
+		}, "API_KEY_INVALID"},
+		"key is rotated": {func(ctx context.Context, tx *ports.Tx, key *domain.APIKey) error {
+			key.ExpiresAt = key.CreatedAt
+			return tx.APIKeys.Put(ctx, key)
+		}, "API_KEY_EXPIRED"},
+		"user is deactivated": {func(ctx context.Context, tx *ports.Tx, key *domain.APIKey) error {
+			u, err := tx.Users.Get(ctx, key.UserID)
+			if err != nil {
+				return err
+			}
+			u.Active = false
+			return tx.Users.Put(ctx, u)
+		}, "ACCOUNT_DEACTIVATED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFixture(t)
+			sent, own := recordSends(r.Gateway), key
+			own.UserID, own.CreatedAt = r.sender.UserID, r.Now()
+			r.sender.KeyID = own.ID
+			require.NoError(t, r.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Put(ctx, &own) }))
+			r.Gateway.Answer(func(coretest.Call) error {
+				if len(r.Gateway.Calls("send")) != 2 {
+					return nil
+				}
+				r.Clock.Advance(2 * time.Second) // users are cached for a second
+				return r.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+					stored, err := tx.APIKeys.Get(ctx, own.ID)
+					if err != nil {
+						return err
+					}
+					return c.end(ctx, tx, stored)
+				})
+			})
+			require.Equal(t, []string{"", "", c.want, c.want}, codes(r.sendAll(t, "", texts(4))))
+			require.Equal(t, "0 1", sent())
+		})
+	}
+}
