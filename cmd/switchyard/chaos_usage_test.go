@@ -58,7 +58,8 @@ func (v *verdict) compareUsage(wanted map[usageKey]usageCounts) {
 		for _, s := range a.list("data.bySession") {
 			key := usageKey{i, text(s, "sessionId")}
 			failed := int(number(s, "failed"))
-			got := usageCounts{int(number(s, "sent")) - failed, failed}
+			outbound := int(number(s, "total")) - int(number(s, "received"))
+			got := usageCounts{outbound - failed, failed}
 			if got != wanted[key] {
 				v.s.t.Errorf("user %d is told that %s sent %+v messages, but it is %+v", i, key.session, got, wanted[key])
 			}
