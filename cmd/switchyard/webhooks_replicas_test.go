@@ -33,7 +33,9 @@ type hookLine struct {
 	owner        int // the replica that delivers its first event
 }
 
-const replicaWebhookTimeout = 2 * time.Second
+// replicaWebhookTimeout is long enough for a replica to be paused or killed during its attempts. Another
+// replica takes over ten seconds after it.
+const replicaWebhookTimeout = 6 * time.Second
 
 // newHookReplicas starts both replicas, and adds lines until each replica delivers for two of them.
 func newHookReplicas(t *testing.T) *hookReplicas {
