@@ -92,13 +92,19 @@ func (h *hookReplicas) addLine(user *person, worker *node) *hookLine {
 	l.hook = h.through(n%2, l).hook(h.receiver, l.path, "message.sent")
 	l.say("first")
 	<-gate.entered
-	var claimedBy string
-	require.NoError(h.t, h.db.QueryRowContext(h.t.Context(), "SELECT claimed_by FROM webhooks WHERE id = $1", l.hook).Scan(&claimedBy))
-	l.owner = slices.Index(h.ids[:], claimedBy)
-	require.GreaterOrEqual(h.t, l.owner, 0, "claimed by %q", claimedBy)
+	l.owner = h.claimer(l)
 	gate.release(http.StatusOK)
 	h.lines = append(h.lines, l)
 	return l
+}
+
+// claimer returns the replica that delivers to a line at the moment.
+func (h *hookReplicas) claimer(l *hookLine) int {
+	var claimedBy string
+	require.NoError(h.t, h.db.QueryRowContext(h.t.Context(), "SELECT claimed_by FROM webhooks WHERE id = $1", l.hook).Scan(&claimedBy))
+	claimer := slices.Index(h.ids[:], claimedBy)
+	require.GreaterOrEqual(h.t, claimer, 0, "claimed by %q", claimedBy)
+	return claimer
 }
 
 // through returns the session as a client of a replica.
@@ -108,14 +114,25 @@ func (h *hookReplicas) through(replica int, l *hookLine) *testSession {
 	return &c
 }
 
-// of returns the lines whose webhook a replica owns.
-func (h *hookReplicas) of(replica int) (lines []*hookLine) {
-	for _, l := range h.lines {
-		if l.owner == replica {
-			lines = append(lines, l)
+// hang makes an attempt hang at every line of one replica, the owner. It returns these lines with their
+// gates. say sends what an attempt is about. Lines go from replica to replica when one of them is late: the
+// owner is the replica that delivers to the first line now.
+func (h *hookReplicas) hang(say func(l *hookLine)) (owner int, lines []*hookLine, gates []*hookGate) {
+	for i, l := range h.lines {
+		gate := h.receiver.hold(h.t, l.path, false)
+		say(l)
+		<-gate.entered
+		claimer := h.claimer(l)
+		if i == 0 {
+			owner = claimer
 		}
+		if claimer != owner {
+			gate.release(http.StatusOK)
+			continue
+		}
+		lines, gates = append(lines, l), append(gates, gate)
 	}
-	return lines
+	return owner, lines, gates
 }
 
 // awaitAll waits until every event of a line was accepted, and requires that they were in order.
@@ -149,8 +166,8 @@ func TestWebhooks_TwoReplicas_TakeOverFromEachOther(t *testing.T) {
 		require.Len(t, h.receiver.tried(l.path), 21, "each event is delivered once")
 	}
 	h.raceCreations()
-	h.pauseOwner(0)
-	h.killOwner(0)
+	h.pauseOwner()
+	h.killOwner()
 	h.receiver.requireVerified(t)
 }
 
@@ -165,17 +182,11 @@ func (h *hookReplicas) raceCreations() {
 
 // pauseOwner pauses a replica during an attempt until the other one has taken over. The replica resumes and
 // hears that its attempt failed. It neither records that, nor delivers out of order.
-func (h *hookReplicas) pauseOwner(owner int) {
+func (h *hookReplicas) pauseOwner() {
+	owner, lines, gates := h.hang(func(l *hookLine) { l.say("during the pause") })
 	paused, other := h.servers[owner], 1-owner
-	var gates []*hookGate
-	for _, l := range h.of(owner) {
-		gate := h.receiver.hold(h.t, l.path, false)
-		h.through(other, l).say("during the pause")
-		<-gate.entered
-		gates = append(gates, gate)
-	}
 	paused.pause()
-	for _, l := range h.of(owner) {
+	for _, l := range lines {
 		for i := range 5 {
 			h.through(other, l).say(fmt.Sprint("after the takeover ", i))
 		}
@@ -186,7 +197,7 @@ func (h *hookReplicas) pauseOwner(owner int) {
 	}
 	paused.signal(syscall.SIGCONT)
 	paused.awaitReady()
-	for _, l := range h.of(owner) {
+	for _, l := range lines {
 		h.through(owner, l).say("after the pause")
 		h.awaitAll(l, owner)
 		for _, d := range h.through(owner, l).deliveries(l.hook, "") {
@@ -198,18 +209,16 @@ func (h *hookReplicas) pauseOwner(owner int) {
 }
 
 // killOwner kills a replica during an attempt. The other one repeats it with the same webhook-id.
-func (h *hookReplicas) killOwner(owner int) {
-	other := 1 - owner
+func (h *hookReplicas) killOwner() {
 	before := make(map[string]int)
-	for _, l := range h.of(owner) {
-		gate := h.receiver.hold(h.t, l.path, false)
+	owner, lines, _ := h.hang(func(l *hookLine) {
 		before[l.path] = len(h.receiver.tried(l.path))
-		h.through(other, l).say("during the attempt")
-		h.through(other, l).say("waits for it")
-		<-gate.entered
-	}
+		l.say("during the attempt")
+		l.say("waits for it")
+	})
+	other := 1 - owner
 	h.servers[owner].crash()
-	for _, l := range h.of(owner) {
+	for _, l := range lines {
 		h.awaitAll(l, other)
 		tried := h.receiver.tried(l.path)[before[l.path]:]
 		require.Len(h.t, tried, 3)
