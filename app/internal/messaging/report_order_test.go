@@ -55,8 +55,10 @@ func TestReportMessage_AnyOrderOfAnswerAndReports_EndsInTheSameState(t *testing.
 			}
 		}), 1, 6).Draw(rt, "reports")
 		sent := make(chan struct{})
+		var overtaking sync.WaitGroup
 		for _, r := range replicas {
 			r.Sleep = func(context.Context, time.Duration) error { <-sent; return nil }
+			r.Spawn = overtaking.Go // the send does not wait for reports that wait for it
 		}
 		var messageID string
 		report := func(d drawnReport) {
@@ -69,7 +71,6 @@ func TestReportMessage_AnyOrderOfAnswerAndReports_EndsInTheSameState(t *testing.
 				rt.Errorf("report: %v", err)
 			}
 		}
-		var overtaking sync.WaitGroup
 		a.Gateway.Answer(func(coretest.Call) error {
 			messageID = a.stored(t).ID
 			for _, d := range reports {
