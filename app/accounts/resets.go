@@ -201,7 +201,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	}
 	var u *domain.User
 	if err == nil {
-		u, err = a.useReset(ctx, token, next, hash)
+		u, err = a.useReset(ctx, userID, token, next, hash)
 	}
 	if err != nil {
 		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, userObject(""))
@@ -215,18 +215,20 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 
 // useReset sets the new password of the token's user. A password that is refused leaves the
 // token valid.
-func (a *Accounts) useReset(ctx context.Context, token, next, hash string) (*domain.User, error) {
+//
+// A reset ends together with a write of the user's row. useReset reads the row before the reset: if another
+// call uses the token meanwhile, either the reset is gone or the row's version has changed.
+func (a *Accounts) useReset(ctx context.Context, userID, token, next, hash string) (*domain.User, error) {
 	var u *domain.User
-	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		r, err := a.liveReset(ctx, tx, token)
-		if err != nil {
-			return err
-		}
-		u, err = tx.Users.Get(ctx, r.UserID)
+	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		u, err = tx.Users.Get(ctx, userID)
 		if errors.Is(err, ports.ErrNotFound) || err == nil && !u.Active {
 			return errReset()
 		}
 		if err != nil {
+			return err
+		}
+		if _, err := a.liveReset(ctx, tx, token); err != nil {
 			return err
 		}
 		if err := checkOwnPassword(next, u); err != nil {
