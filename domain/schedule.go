@@ -185,7 +185,8 @@ func (q *QueuedMessage) Clone() *QueuedMessage {
 	m := &c.Message
 	m.Mentions = slices.Clone(m.Mentions)
 	m.Location, m.Contact, m.Link = cloneOf(m.Location), cloneOf(m.Contact), cloneOf(m.Link)
-	if m.Poll = cloneOf(m.Poll); m.Poll != nil {
+	m.Poll = cloneOf(m.Poll)
+	if m.Poll != nil {
 		m.Poll.Options = slices.Clone(m.Poll.Options)
 	}
 	c.Upload = bytes.Clone(q.Upload)

@@ -136,7 +136,7 @@ func TestConsole_AllAssets_AreSmall(t *testing.T) {
 	require.Less(t, total, 150_000)
 }
 
-// The rules of the code, of which a person would lose sight.
+// TestConsole_Modules_KeepTheRules checks the rules of package console's comment in every module.
 func TestConsole_Modules_KeepTheRules(t *testing.T) {
 	for name, content := range assets(t) {
 		text := string(content)

@@ -22,14 +22,14 @@
 // # The modules
 //
 //	app.js          starts, chooses the page of the address
-//	shell.js        what is around a page: Shell, and Page with its title and actions
+//	shell.js        the frame of a page: Shell, and Page with its title and actions
 //	router.js       the address: navigate, setQuery, match
 //	api.js          get, post, put, del, ApiError; signing in and out, the refresh of tokens
 //	events.js       the live stream of the user, one for all pages: useEvents
 //	load.js         useLoad reads data, useAction runs what a user starts, useInterval, useTicker
 //	state.js        stores: account, preferences
 //	admin_links.js  the pages of administrators
-//	ui/             what pages are made of: Button, Field, Table, Dialog, Confirm, Badge, Note, Problem, …
+//	ui/             the parts of pages: Button, Field, Table, Dialog, Confirm, Badge, Note, Problem, …
 //	pages/          one module for a page or a tab
 //	admin/          the same for administrators; fetched when a page is first opened
 //	style/          1-tokens.css has colours, type and space; nothing else names a colour

@@ -276,8 +276,7 @@ func (s *surface) document(version string) map[string]any {
 	return doc
 }
 
-// acceptedResponse describes the answer to a send that waits, by the answer to one that does
-// not.
+// acceptedResponse describes the answer 202 of a send route. sent describes its answer 200.
 func acceptedResponse(sent map[string]any) map[string]any {
 	accepted := maps.Clone(sent)
 	success := at(sent, "content", "application/json")

@@ -131,7 +131,7 @@ func TestStream_LastEventIDNotInPlainDigits_IsRefused(t *testing.T) {
 	}
 }
 
-// Of two values neither is the one that the caller means, on any route and for any parameter.
+// A parameter that is given twice is refused on every route.
 func TestQuery_ParameterGivenTwice_IsNamed(t *testing.T) {
 	for path, c := range map[string]struct{ token, query, field string }{
 		"GET /sessions":                  {userToken, "status=CONNECTED&status=ERROR", "status"},

@@ -18,9 +18,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// parseQuery parses the parameters of the URL. A parameter that is not well-formed is a
-// problem beside those of the others, and so is a parameter of the route that is given twice: of two
-// values neither is the one that the caller means.
+// parseQuery parses the parameters of the URL. It collects the problems of all parameters. A parameter of
+// the route that is given twice is a problem: the caller may mean either value.
 func (c *requestContext) parseQuery() {
 	if c.r.URL.RawQuery == "" {
 		return

@@ -34,7 +34,7 @@ type route struct {
 	root        bool          // not below the base paths
 	lenient     bool          // decoded by lenient types, which huma does not validate
 	hot         bool          // called so often that huma validates bodies only when they cannot be decoded
-	sendsMany   bool          // sends several messages, each of which succeeds or fails by itself
+	sendsMany   bool          // sends several messages; one may fail while others succeed
 	optional    bool          // may come without a body
 	images      bool          // answers images too
 	download    bool          // answers rows as CSV or JSON, without an envelope

@@ -33,7 +33,7 @@ func (r *Recipient) message(kind domain.MessageType) *domain.Outgoing {
 	return m
 }
 
-// scheduleProblems returns what is wrong with the members about sending later.
+// scheduleProblems returns the problems of sendAt, queue and deadline.
 func (r Recipient) scheduleProblems() problems {
 	if r.Deadline == nil && r.SendAt == nil {
 		return nil

@@ -96,7 +96,7 @@ type outgoingBody interface {
 	outgoing() *domain.Outgoing
 	// names returns the route's names of fields that domain names otherwise.
 	names() map[string]string
-	// scheduleProblems returns what is wrong with the members about sending later.
+	// scheduleProblems returns the problems of sendAt, queue and deadline.
 	scheduleProblems() problems
 }
 

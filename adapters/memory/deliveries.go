@@ -128,7 +128,8 @@ func (t deliveries) CreatedAfter(_ context.Context, e ports.EndedDeliveries, n i
 		return time.Time{}, err
 	}
 	rows := t.ended(e)
-	if n = max(n, 0); n >= len(rows) {
+	n = max(n, 0)
+	if n >= len(rows) {
 		return time.Time{}, nil
 	}
 	return rows[n].v.CreatedAt, nil

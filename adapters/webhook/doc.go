@@ -25,6 +25,6 @@
 //   - A proxy of the environment is not used: it would dial in place of [Config.Dial], and check no address.
 //   - No message for people contains an address. Errors of TLS say what is wrong with the certificate.
 //
-// The maker of a [Sender] gives it a Dial that checks the address after each resolution. A name may have
-// led elsewhere when the URL was saved.
+// [Config.Dial] has to check the address after each resolution. A name may lead to another address than when
+// the URL was saved.
 package webhook

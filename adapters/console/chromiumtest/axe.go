@@ -16,7 +16,7 @@ const (
 	axeSum  = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 )
 
-// axeSource returns the program of axe-core, which must be the one that is pinned.
+// axeSource returns the program of axe-core. A program with another checksum than axeSum is an error.
 var axeSource = sync.OnceValues(func() (string, error) {
 	root, err := repository()
 	if err != nil {

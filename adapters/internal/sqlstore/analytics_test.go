@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAnalytics_Queries_ReadTheTimeAskedFor asks SQLite for the plans. Neither query reads what is older.
+// TestAnalytics_Queries_ReadTheTimeAskedFor checks SQLite's plans. No query reads rows before the requested time.
 func TestAnalytics_Queries_ReadTheTimeAskedFor(t *testing.T) {
 	db, b := openSchema(t), SQLite()
 	totals, args, err := b.list(messageTotals(time.Unix(1, 0), time.Hour.Microseconds()))

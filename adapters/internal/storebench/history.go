@@ -45,7 +45,7 @@ func HistoryRows(tb testing.TB) int {
 type OpenFull func(b *testing.B, rows int) ports.Store
 
 // History measures the history with many messages, a tenth of them in one session: the first page of each filter, searches, and
-// the rate of sends beside that of an empty store.
+// the rate of sends, also as a ratio to the rate of an empty store.
 func History(b *testing.B, open Open, openFull OpenFull) {
 	rows := HistoryRows(b)
 	start := time.Now()
