@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
 // simulated is a simulated worker in a process of its own. Its directory outlives the process.
@@ -42,6 +45,36 @@ func (w *simulated) start(scanAfter string) {
 		return url != "", w.err.String()
 	})
 	w.await("ONLINE")
+}
+
+// sentTexts returns how often the worker has sent each text, by its journal.
+func (w *simulated) sentTexts() map[string]int {
+	w.s.t.Helper()
+	entries, err := simworker.ReadJournal(filepath.Join(w.dir, "journal.jsonl"))
+	require.NoError(w.s.t, err)
+	times := make(map[string]int)
+	for _, e := range entries {
+		if e.Event == simworker.SentOut {
+			times[e.Text]++
+		}
+	}
+	return times
+}
+
+// killInTurn kills and restarts the server and the worker three times each, while clients count done up to
+// all.
+func (s *server) killInTurn(w *simulated, done *atomic.Int32, all int) {
+	s.t.Helper()
+	for round := range 6 {
+		waitFor(s.t, "some messages are done", func() (bool, any) { return int(done.Load()) >= (round+1)*all/8, done.Load() })
+		if round%2 == 0 {
+			s.crash()
+			s.startAgain()
+			continue
+		}
+		w.kill()
+		w.start("10ms")
+	}
 }
 
 // await waits until the server gives the worker a status.

@@ -3,7 +3,6 @@ package main_test
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
 const (
@@ -184,26 +181,10 @@ func TestCrash_ServerAndWorkerDuringKeyedSends_NothingIsLostOrDoubled(t *testing
 			}
 		})
 	}
-	for round := range 6 {
-		waitFor(t, "some messages are sent", func() (bool, any) { return int(sent.Load()) >= (round+1)*streams*each/8, sent.Load() })
-		if round%2 == 0 {
-			s.crash()
-			s.startAgain()
-			continue
-		}
-		w.kill()
-		w.start("10ms")
-	}
+	s.killInTurn(w, &sent, streams*each)
 	wg.Wait()
 
-	entries, err := simworker.ReadJournal(filepath.Join(w.dir, "journal.jsonl"))
-	require.NoError(t, err)
-	times := make(map[string]int)
-	for _, e := range entries {
-		if e.Event == simworker.SentOut {
-			times[e.Text]++
-		}
-	}
+	times := w.sentTexts()
 	require.Len(t, final, streams*each)
 	acknowledged := 0
 	for text, a := range final {

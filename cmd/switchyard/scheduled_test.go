@@ -3,7 +3,6 @@ package main_test
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
 // acceptUntilDone asks for a text to be sent later until the server has accepted it. The text is the key.
@@ -68,16 +65,7 @@ func TestCrash_ServerAndWorkerDuringScheduledSends_NothingIsLostOrDoubled(t *tes
 			}
 		})
 	}
-	for round := range 6 {
-		waitFor(t, "some messages are accepted", func() (bool, any) { return int(accepted.Load()) >= (round+1)*streams*each/8, accepted.Load() })
-		if round%2 == 0 {
-			s.crash()
-			s.startAgain()
-			continue
-		}
-		w.kill()
-		w.start("10ms")
-	}
+	s.killInTurn(w, &accepted, streams*each)
 	wg.Wait()
 	require.Len(t, ids, streams*each)
 	waitFor(t, "nothing waits", func() (bool, any) {
@@ -85,14 +73,7 @@ func TestCrash_ServerAndWorkerDuringScheduledSends_NothingIsLostOrDoubled(t *tes
 		return len(waiting) == 0, len(waiting)
 	})
 
-	entries, err := simworker.ReadJournal(filepath.Join(w.dir, "journal.jsonl"))
-	require.NoError(t, err)
-	times := make(map[string]int)
-	for _, e := range entries {
-		if e.Event == simworker.SentOut {
-			times[e.Text]++
-		}
-	}
+	times := w.sentTexts()
 	known := 0
 	for text, id := range ids {
 		m := line.get(line.path("/messages/" + id))
